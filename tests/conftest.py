@@ -1,0 +1,7 @@
+"""Fixtures that many tests share."""
+
+import os
+
+# Tests run two at a time: libraries that start a thread a core would only be in each other's way.
+for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ.setdefault(variable, "1")
