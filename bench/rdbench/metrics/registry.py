@@ -1,0 +1,44 @@
+"""Find metrics by name. A metric's module is imported only when the metric is asked for."""
+
+import importlib
+
+from rdbench.errors import BenchError, did_you_mean
+from rdbench.metrics.base import DerivedMetric, Metric
+
+_METRICS = {
+    "flip": "rdbench.metrics.flip:FLIP",
+    "lpips_alex": "rdbench.metrics.lpips:LPIPSAlex",
+    "lpips_squeeze": "rdbench.metrics.lpips:LPIPSSqueeze",
+    "lpips_vgg": "rdbench.metrics.lpips:LPIPSVGG",
+    "ms_ssim": "rdbench.metrics.ms_ssim:MSSSIM",
+    "ms_ssim_db": "rdbench.metrics.ms_ssim:MSSSIMdB",
+    "psnr": "rdbench.metrics.psnr:PSNR",
+    "ssimulacra2": "rdbench.metrics.ssimulacra2:SSIMULACRA2",
+    "st_lpips_alex": "rdbench.metrics.st_lpips:STLPIPSAlex",
+    "st_lpips_vgg": "rdbench.metrics.st_lpips:STLPIPSVGG",
+    "vmaf": "rdbench.metrics.vmaf:VMAF",
+}
+
+
+class UnknownMetricError(BenchError, LookupError):
+    """No metric of that name."""
+
+
+def metric_names() -> list[str]:
+    """Return the names of every metric, sorted."""
+    return sorted(_METRICS)
+
+
+def metric_class(name: str) -> type[Metric] | type[DerivedMetric]:
+    """Return the class of a metric by its name.
+
+    Raises:
+        UnknownMetricError: no such metric; the message suggests the nearest name.
+    """
+    if name not in _METRICS:
+        raise UnknownMetricError(did_you_mean("metric", name, _METRICS))
+    module, _, attribute = _METRICS[name].partition(":")
+    cls: type[Metric] | type[DerivedMetric] = getattr(importlib.import_module(module), attribute)
+    if not issubclass(cls, Metric | DerivedMetric):
+        raise TypeError(f"{cls!r} is not a metric")
+    return cls
