@@ -1,0 +1,463 @@
+"""Bjøntegaard deltas: BD-rate, BD-quality, their overlap, and a confidence interval.
+
+The point estimates are those of the `bjontegaard` package, given what it does not check for itself: points
+sorted by rate, lower-is-better metrics negated, and none of the inputs for which it returns a number that
+means nothing. Each of those inputs is an error of its own here.
+
+G. Bjøntegaard, "Calculation of average PSNR differences between RD-curves", ITU-T VCEG-M33, 2001; C. Herglotz
+et al., "The Bjøntegaard Bible: why your way of comparing video codecs may be wrong", IEEE Trans. Image
+Processing, 2024.
+"""
+
+import functools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from rdbench.curves import (
+    Curve,
+    CurveError,
+    CurveSource,
+    all_curves,
+    metric_info,
+    resolve_curve,
+)
+from rdbench.errors import BenchError, did_you_mean
+from rdbench.integrals import Method, interval_means
+from rdbench.records import metric_columns, with_curves
+
+Floats = npt.NDArray[np.float64]
+Kind = Literal["rate", "quality"]
+_Points = tuple[Floats, Floats]
+"""bpp and quality (negated where lower is better) of a batch of curves, each of shape (B, P)."""
+
+RESAMPLES = 1000
+MIN_POINTS = {"pchip": 3, "akima": 3, "cubic": 4}
+"""Fewest points a method takes. Two would do for a straight line between them, which says little."""
+MIN_OVERLAP = 0.75
+"""A figure from curves that share less of their range than this carries a warning."""
+MIN_IMAGES = 3
+"""Fewest images for a confidence interval."""
+MAX_DROPPED = 0.05
+"""Share of resamples that may be unusable before the interval is withheld."""
+_CHUNK = 4_000_000
+
+
+class BDError(BenchError):
+    """There is no Bjøntegaard figure for these curves."""
+
+
+class TooFewPointsError(BDError):
+    """A curve has fewer points than the method needs."""
+
+
+class NoOverlapError(BDError):
+    """The curves have no quality (BD-rate) or no rate (BD-quality) in common."""
+
+
+class NotMonotoneError(BDError):
+    """Quality does not grow with rate, or two points have the same rate."""
+
+
+class ZeroRateError(BDError):
+    """A point has no bits, or fewer; its logarithm is not a number."""
+
+
+class NotFiniteError(BDError):
+    """A point is infinite (lossless, for PSNR) or not a number."""
+
+
+@dataclass(frozen=True)
+class BDResult:
+    """A Bjøntegaard figure.
+
+    Attributes:
+        kind: ``rate`` or ``quality``.
+        anchor: name of the curve compared against.
+        test: name of the curve compared.
+        metric: the quality metric.
+        value: the figure, in `unit`.
+        unit: ``%`` for BD-rate; the metric's unit for BD-quality, ``raw`` where it has none.
+        low: lower end of the 95 % confidence interval, in `unit`; NaN where there is none.
+        high: its upper end.
+        percent: BD-quality as a share of the anchor's mean quality over the same rates, in percent, positive
+            where the test is better; NaN for BD-rate, and where that mean is not positive.
+        overlap: share of the curves' joint range that both cover, 0 to 1: intersection over union of the
+            quality ranges for BD-rate, of the log-rate ranges for BD-quality (as `bjontegaard` defines it).
+        n_images: images averaged in both curves; 0 where that is not known.
+        method: the interpolation.
+        notes: what a reader must know beside the figure, a line each.
+    """
+
+    kind: Kind
+    anchor: str
+    test: str
+    metric: str
+    value: float
+    unit: str
+    low: float
+    high: float
+    percent: float
+    overlap: float
+    n_images: int
+    method: Method
+    notes: tuple[str, ...] = ()
+
+
+def bd_rate(
+    anchor: Curve, test: Curve, *, method: Method = "pchip", resamples: int = RESAMPLES, seed: int = 0
+) -> BDResult:
+    """Return the mean rate difference at equal quality, in percent: negative where `test` needs fewer bits.
+
+    The difference of log rate is averaged over the quality both curves reach. Curves of known images are
+    first restricted to their common ones. The 95 % confidence interval is that of a percentile bootstrap over
+    these images, paired: each resample averages both curves over the same images. It covers what another
+    choice of images from the same population would change, nothing else. It needs three images, and is
+    withheld (NaN, with a note) where more than 5 % of the resamples are not monotone or do not overlap; fewer
+    such are dropped.
+
+    Args:
+        anchor: the curve to compare against.
+        test: the curve to compare.
+        method: ``pchip``, ``akima``, or ``cubic`` (one cubic through all points).
+        resamples: number of bootstrap resamples; 0 for no interval.
+        seed: of the resampling.
+
+    Raises:
+        TooFewPointsError: fewer than three points (four for cubic).
+        ZeroRateError: a bpp of zero or below.
+        NotFiniteError: an infinite or undefined point; `Curve.finite` leaves lossless ones out.
+        NotMonotoneError: quality does not strictly grow with rate.
+        NoOverlapError: no quality in common.
+        BDError: the curves are of different metrics, or have no image in common.
+    """
+    return _Pair(anchor, test, method, resamples, seed).delta("rate")
+
+
+def bd_quality(
+    anchor: Curve, test: Curve, *, method: Method = "pchip", resamples: int = RESAMPLES, seed: int = 0
+) -> BDResult:
+    """Return the mean quality difference at equal rate, in the metric's own units: BD-PSNR, BD-LPIPS ...
+
+    The sign is that of the difference test minus anchor in the metric's own units. So positive BD-PSNR is
+    better, and *negative* BD-LPIPS is better, as lower LPIPS is. `BDResult.percent` is positive where the
+    test is better, whatever the metric. Everything else is as for `bd_rate`, with rate and quality exchanged;
+    log rate is averaged over.
+
+    Raises:
+        BDError: as for `bd_rate`.
+    """
+    return _Pair(anchor, test, method, resamples, seed).delta("quality")
+
+
+def image_bd_rates(anchor: Curve, test: Curve, *, method: Method = "pchip") -> Floats:
+    """Return the BD-rate of each image on its own, in percent, for two curves over the same images.
+
+    Returns:
+        Shape (N,); NaN where an image's own curves are not monotone, do not overlap, or are infinite.
+
+    Raises:
+        BDError: the curves are not over the same images, or have too few points.
+    """
+    if anchor.image_bpp is None or test.image_bpp is None or anchor.images != test.images:
+        raise BDError(f"'{anchor.name}' and '{test.name}' are not known image by image for the same images")
+    for curve in (anchor, test):
+        _check_count(curve, method)
+    return _batch("rate", _image_points(anchor), _image_points(test), method)
+
+
+def bd_table(
+    records: pd.DataFrame,
+    anchor: str | CurveSource,
+    metrics: Sequence[str] | None = None,
+    *,
+    method: Method = "pchip",
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Return the table of bd.csv: every curve of the records against the anchor, by every metric.
+
+    Each pair is averaged over the images that both curves have. Lossless points are left out and noted. Where
+    a figure cannot be had its cell is NaN and `note` says why; a note also stands beside a figure to be read
+    with care.
+
+    Args:
+        records: rows as of records.csv.
+        anchor: a curve's name (or label, where it has one curve), or a published table.
+        metrics: names; by default every metric in the records.
+        method: the interpolation.
+        resamples: number of bootstrap resamples; 0 for no intervals.
+        seed: of the resampling.
+
+    Returns:
+        Columns anchor, label (the curve's name), metric, unit, method, n_images; bd_rate, bd_rate_low,
+        bd_rate_high (percent), bd_rate_overlap (0 to 1); bd_quality, bd_quality_low, bd_quality_high (in
+        `unit`), bd_quality_percent, bd_quality_overlap; note.
+
+    Raises:
+        CurveError: the anchor or a metric does not exist.
+    """
+    frame = with_curves(records)
+    sources: dict[str, CurveSource] = dict(all_curves(frame))
+    base = sources.pop(resolve_curve(frame, anchor)) if isinstance(anchor, str) else anchor
+    rows = []
+    for name in metrics if metrics is not None else metric_columns(frame):
+        unit = _unit("quality", name)
+        for source in sources.values():
+            row: dict[str, Any] = {"anchor": base.name, "label": source.name, "metric": name, "unit": unit}
+            rows.append(row | _table_row(base, source, name, method, resamples, seed))
+    return pd.DataFrame(rows, columns=_TABLE_COLUMNS)
+
+
+_TABLE_COLUMNS = [
+    *("anchor", "label", "metric", "unit", "method", "n_images"),
+    *("bd_rate", "bd_rate_low", "bd_rate_high", "bd_rate_overlap"),
+    *("bd_quality", "bd_quality_low", "bd_quality_high", "bd_quality_percent", "bd_quality_overlap", "note"),
+]
+
+
+def paired_curves(base: CurveSource, test: CurveSource, metric: str) -> tuple[Curve, Curve, tuple[str, ...]]:
+    """Return the curves of two sources over their common images, without lossless points, and notes on both.
+
+    Raises:
+        CurveError: one has no such curve.
+        BDError: they have no image in common.
+    """
+    curves = list(_common(base.curve(metric), test.curve(metric)))
+    notes = []
+    for i, curve in enumerate(curves):
+        finite = curve.finite()
+        if lost := len(curve.bpp) - len(finite.bpp):
+            notes.append(f"{lost} lossless point{'s' * (lost > 1)} of '{curve.name}' left out")
+        if curve.left_out:
+            rates = ", ".join(f"{rate:g}" for rate in curve.left_out)
+            notes.append(f"rate {rates} of '{curve.name}' left out: too few images have it")
+        if curve.images and curve.n_images < curve.attempted:
+            notes.append(f"{curve.n_images} of {curve.attempted} images of '{curve.name}'")
+        curves[i] = finite
+    return curves[0], curves[1], tuple(notes)
+
+
+def _table_row(
+    base: CurveSource, test: CurveSource, metric: str, method: Method, resamples: int, seed: int
+) -> dict[str, Any]:
+    row: dict[str, Any] = {"method": method, "n_images": 0}
+    notes: list[str] = []
+    try:
+        anchor, curve, found = paired_curves(base, test, metric)
+        notes += found
+        row["n_images"] = max(anchor.n_images, curve.n_images)
+        pair = _Pair(anchor, curve, method, resamples, seed)
+    except (BDError, CurveError) as error:
+        return row | {"note": "; ".join([*notes, str(error)])}
+    figures: tuple[tuple[str, Kind], ...] = (("bd_rate", "rate"), ("bd_quality", "quality"))
+    for name, kind in figures:
+        try:
+            result = pair.delta(kind)
+        except BDError as error:
+            notes.append(str(error))
+            continue
+        row |= {name: result.value, f"{name}_low": result.low, f"{name}_high": result.high}
+        row[f"{name}_overlap"] = result.overlap
+        if kind == "quality":
+            row["bd_quality_percent"] = result.percent
+        notes += result.notes
+    return row | {"note": "; ".join(dict.fromkeys(notes))}
+
+
+class _Pair:
+    """Two curves made comparable; both deltas of them share one set of resamples."""
+
+    def __init__(self, anchor: Curve, test: Curve, method: Method, resamples: int, seed: int) -> None:
+        if method not in get_args(Method):
+            raise BDError(did_you_mean("BD method", method, get_args(Method)))
+        if anchor.metric != test.metric:
+            raise BDError(f"'{anchor.name}' is a curve of {anchor.metric}, '{test.name}' one of {test.metric}")
+        self.anchor, self.test = _common(anchor, test)
+        for curve in (self.anchor, self.test):
+            _check(curve, method)
+        self.method, self.resamples, self.seed = method, resamples, seed
+        self.sign = _sign(anchor.metric)
+
+    def delta(self, kind: Kind) -> BDResult:
+        """Return the figure; raises `NoOverlapError`."""
+        anchor, test, sign = self.anchor, self.test, self.sign
+        low, high, overlap = _overlap(kind, anchor, test)
+
+        import bjontegaard  # it imports pyplot, which takes longer than most commands run
+
+        given = (anchor.bpp, sign * anchor.quality, test.bpp, sign * test.quality)
+        settings = {"method": self.method, "require_matching_points": False, "min_overlap": 0}
+        percent = np.nan
+        if kind == "rate":
+            value = float(bjontegaard.bd_rate(*given, **settings))
+        else:
+            value = sign * float(bjontegaard.bd_psnr(*given, **settings)) + 0.0  # never -0.0
+            x, y = np.log10(anchor.bpp), anchor.quality
+            bounds = np.array([low]), np.array([high])
+            mean = float(interval_means(x[None], y[None], *bounds, self.method)[0])
+            percent = sign * 100 * value / mean if mean > 0 else np.nan
+
+        ends, note = self._interval(kind)
+        notes = [note] if note else []
+        if overlap < MIN_OVERLAP:
+            shared = "quality" if kind == "rate" else "rate"
+            share = f"{100 * overlap:.0f} %"
+            notes.insert(0, f"BD-{kind}: the curves share only {share} of their {shared} range")
+        return BDResult(
+            kind=kind,
+            anchor=anchor.name,
+            test=test.name,
+            metric=anchor.metric,
+            value=value,
+            unit=_unit(kind, anchor.metric),
+            low=ends[0],
+            high=ends[1],
+            percent=percent,
+            overlap=overlap,
+            n_images=max(anchor.n_images, test.n_images),
+            method=self.method,
+            notes=tuple(notes),
+        )
+
+    @functools.cached_property
+    def _resampled(self) -> tuple[_Points, _Points]:
+        """The mean curves of every resample: bpp and signed quality, each of shape (resamples, P)."""
+        tables = [*_image_points(self.anchor), *_image_points(self.test)]
+        weights = _weights(self.anchor.n_images, self.resamples, self.seed)
+        means = np.concatenate([part @ np.hstack(tables) for part in weights])
+        a, b, c, d = np.split(means, np.cumsum([table.shape[1] for table in tables])[:-1], axis=1)
+        return (a, b), (c, d)
+
+    def _interval(self, kind: Kind) -> tuple[tuple[float, float], str]:
+        """Return the ends of the 95 % interval, and why there is none where there is none."""
+        none = (np.nan, np.nan)
+        if self.resamples == 0:
+            return none, ""
+        if self.anchor.image_bpp is None or self.test.image_bpp is None:
+            return none, "no interval: dataset means only"
+        images = self.anchor.n_images
+        if images < MIN_IMAGES:
+            return none, f"no interval: it needs {MIN_IMAGES} images, there are {images}"
+        values = _batch(kind, *self._resampled, self.method)
+        usable = values[~np.isnan(values)]
+        dropped = len(values) - len(usable)
+        if dropped > MAX_DROPPED * len(values):
+            unusable = f"{dropped} of {len(values)} resamples are not monotone or do not overlap"
+            return none, f"BD-{kind}: no interval, {unusable}"
+        if kind == "quality":
+            usable = self.sign * usable
+        low, high = np.percentile(usable, [2.5, 97.5])
+        return (float(low), float(high)), ""
+
+
+def _unit(kind: Kind, metric: str) -> str:
+    return "%" if kind == "rate" else metric_info(metric).unit or "raw"
+
+
+def _sign(metric: str) -> float:
+    return 1.0 if metric_info(metric).higher_is_better else -1.0
+
+
+def _common(anchor: Curve, test: Curve) -> tuple[Curve, Curve]:
+    """Return both curves over the images that both have, where they know their images."""
+    if anchor.images == test.images or not anchor.images or not test.images:
+        return anchor, test
+    both = sorted(set(anchor.images) & set(test.images))
+    if not both:
+        raise BDError(f"'{anchor.name}' and '{test.name}' have no image in common")
+    return anchor.restrict(both), test.restrict(both)
+
+
+def _check_count(curve: Curve, method: Method) -> None:
+    if len(curve.bpp) < MIN_POINTS[method]:
+        raise TooFewPointsError(
+            f"too few points: '{curve.name}' has {len(curve.bpp)}, {method} needs {MIN_POINTS[method]}"
+        )
+
+
+def _check(curve: Curve, method: Method) -> None:
+    """Raise the error that says why a curve cannot enter a Bjøntegaard figure."""
+    _check_count(curve, method)
+    if (curve.bpp <= 0).any():
+        raise ZeroRateError(f"zero rate: '{curve.name}' has a point at {curve.bpp.min():g} bpp")
+    infinite = ~np.isfinite(curve.quality) | ~np.isfinite(curve.bpp)
+    if infinite.any():
+        i = int(np.flatnonzero(infinite)[0])
+        raise NotFiniteError(
+            f"not finite: '{curve.name}' has {curve.metric} {curve.quality[i]:g} at {curve.bpp[i]:.4g} bpp; "
+            "leave lossless points out"
+        )
+    quality = curve.quality * _sign(curve.metric)
+    falls = np.flatnonzero((np.diff(quality) <= 0) | (np.diff(curve.bpp) <= 0))
+    if len(falls):
+        i = int(falls[0])
+        raise NotMonotoneError(
+            f"not monotone: {curve.metric} of '{curve.name}' goes from {curve.quality[i]:.5g} to "
+            f"{curve.quality[i + 1]:.5g} between {curve.bpp[i]:.4g} and {curve.bpp[i + 1]:.4g} bpp"
+        )
+
+
+def _overlap(kind: Kind, anchor: Curve, test: Curve) -> tuple[float, float, float]:
+    """Return the common range of the variable that is averaged over, and its share of the joint range."""
+    sign = _sign(anchor.metric)
+    a, t = (sign * c.quality if kind == "rate" else np.log10(c.bpp) for c in (anchor, test))
+    low, high = float(max(a[0], t[0])), float(min(a[-1], t[-1]))
+    if low >= high:
+        what = anchor.metric if kind == "rate" else "bpp"
+        ranges = [c.quality if kind == "rate" else c.bpp for c in (anchor, test)]
+        spans = [f"{r.min():.4g} to {r.max():.4g}" for r in ranges]
+        raise NoOverlapError(f"no overlap: {what} of '{anchor.name}' is {spans[0]}, of '{test.name}' {spans[1]}")
+    return low, high, (high - low) / float(max(a[-1], t[-1]) - min(a[0], t[0]))
+
+
+def _image_points(curve: Curve) -> _Points:
+    if curve.image_bpp is None or curve.image_quality is None:
+        raise BDError(f"'{curve.name}' has dataset means only")
+    return curve.image_bpp, curve.image_quality * _sign(curve.metric)
+
+
+def _batch(kind: Kind, anchor: _Points, test: _Points, method: Method) -> Floats:
+    """Return the delta of each pair of curves: percent of rate, or signed quality; NaN for none."""
+    usable = np.ones(len(anchor[0]), bool)
+    axes = []
+    for bpp, quality in (anchor, test):
+        with np.errstate(invalid="ignore"):
+            usable &= np.isfinite(quality).all(axis=1) & (bpp > 0).all(axis=1)
+            usable &= (np.diff(quality, axis=1) > 0).all(axis=1) & (np.diff(bpp, axis=1) > 0).all(axis=1)
+        log_rate = np.log10(np.where(bpp > 0, bpp, 1.0))
+        axes.append((quality, log_rate) if kind == "rate" else (log_rate, quality))
+    (xa, ya), (xt, yt) = axes
+    with np.errstate(invalid="ignore"):
+        low, high = np.maximum(xa[:, 0], xt[:, 0]), np.minimum(xa[:, -1], xt[:, -1])
+        usable &= low < high
+    result = np.full(len(usable), np.nan)
+    if usable.any():
+        bounds = (low[usable], high[usable], method)
+        delta = interval_means(xt[usable], yt[usable], *bounds) - interval_means(xa[usable], ya[usable], *bounds)
+        result[usable] = 100 * (10**delta - 1) if kind == "rate" else delta
+    return result
+
+
+def _weights(images: int, resamples: int, seed: int) -> Iterator[Floats]:
+    """Yield each resample's weight of each image, shape (some, images), in parts that fit in memory."""
+    if images * resamples <= _CHUNK:
+        yield _few_weights(images, resamples, seed)
+        return
+    random = np.random.default_rng(seed)
+    step = max(1, _CHUNK // images)
+    for start in range(0, resamples, step):
+        yield _resample(random, images, min(step, resamples - start))
+
+
+@functools.lru_cache(maxsize=4)
+def _few_weights(images: int, resamples: int, seed: int) -> Floats:
+    return _resample(np.random.default_rng(seed), images, resamples)
+
+
+def _resample(random: np.random.Generator, images: int, resamples: int) -> Floats:
+    return random.multinomial(images, np.full(images, 1 / images), size=resamples) / images

@@ -1,0 +1,162 @@
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from formula_records import make_records
+from rdbench.bd import bd_rate
+from rdbench.compare import Bound, BoundError, compare, compare_curves
+from rdbench.curves import CurveError, curve_data, rd_curve
+from rdbench.interop import load_published
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def base():
+    return make_records({"vtm": (1, 0)}, images=8)
+
+
+@pytest.fixture
+def new():
+    return make_records({"ours": (0.8, 0)}, images=8)
+
+
+def test_the_figures_are_those_of_the_two_curves(base, new):
+    (psnr,) = compare(base, "vtm", new, "ours", ["psnr"])
+    assert (psnr.base, psnr.new, psnr.metric, psnr.n_images) == ("vtm", "ours", "psnr", 8)
+    assert psnr.bd_rate == bd_rate(rd_curve(base, "vtm", "psnr"), rd_curve(new, "ours", "psnr"))
+    assert psnr.bd_rate.value == pytest.approx(-20, abs=1e-9)
+    assert psnr.bd_quality.value > 0
+    assert (psnr.wins, psnr.losses, psnr.undefined) == (8, 0, 0)
+    assert psnr.encode_ratio == pytest.approx(0.8)
+    assert psnr.decode_ratio == pytest.approx(1)
+
+
+def test_every_metric_both_have_is_compared(base, new):
+    new["lpips_alex"] = np.nan
+    assert [c.metric for c in compare(base, "vtm", new, "ours")] == ["psnr", "ms_ssim"]
+    with pytest.raises(CurveError, match="no metric in common"):
+        compare(base.drop(columns=["psnr", "ms_ssim"]), "vtm", new, "ours")
+
+
+def test_wins_and_losses_are_counted_by_image(base, new):
+    for i, factor in enumerate([0.7, 0.9, 1.1, 1.3, 0.5, 1.2, 1, 1]):
+        new.loc[new["image"] == f"img{i:02d}.png", "bpp"] *= factor / 0.8
+    new.loc[(new["image"] == "img07.png") & (new["rate"] == 2), "psnr"] = 0
+    (psnr,) = compare(base, "vtm", new, "ours", ["psnr"])
+    # image 6 is equal but for rounding; image 7 is not monotone
+    assert psnr.undefined == 1
+    assert psnr.wins + psnr.losses + 1 in (7, 8)
+    assert 3 <= psnr.wins <= 4
+    assert 3 <= psnr.losses <= 4
+
+
+def test_an_image_that_changed_under_its_name_is_left_out(base, new):
+    new.loc[new["image"] == "img02.png", "image_hash"] = "another"
+    (psnr,) = compare(base, "vtm", new, "ours", ["psnr"])
+    assert psnr.n_images == 7
+    assert "1 image left out: not the same in the two runs" in psnr.notes
+    new["image_hash"] = "another"
+    (psnr,) = compare(base, "vtm", new, "ours", ["psnr"])
+    assert psnr.bd_rate is None
+    assert psnr.notes == ("no image is the same in 'vtm' and 'ours': their hashes differ",)
+
+
+def test_images_without_a_hash_go_by_their_names(base, new):
+    new["image_hash"] = np.nan
+    (psnr,) = compare(base, "vtm", new, "ours", ["psnr"])
+    assert psnr.n_images == 8
+
+
+def test_what_cannot_be_had_is_said(base, new):
+    new["psnr"] += 100
+    (psnr,) = compare(base, "vtm", new, "ours", ["psnr"])
+    assert psnr.bd_rate is None
+    assert psnr.bd_quality.value == pytest.approx(100, abs=2)
+    assert any(note.startswith("no overlap: psnr of 'vtm'") for note in psnr.notes)
+    assert psnr.undefined == 8
+    with pytest.raises(CurveError, match="unknown metric 'pnsr'"):
+        compare(base, "vtm", new, "ours", ["pnsr"])
+
+
+def test_a_missing_timing_does_not_break_the_comparison(base, new):
+    new["decode_s"] = np.nan
+    base.loc[0, "encode_s"] = np.nan
+    (psnr,) = compare(base, "vtm", new, "ours", ["psnr"])
+    assert np.isnan(psnr.decode_ratio)
+    assert psnr.encode_ratio == pytest.approx(0.8)
+
+
+def test_against_a_published_curve():
+    ours = curve_data(make_records({"ours": (1, 0)}, points=5), "ours")
+    (psnr, ms_ssim) = compare_curves(load_published("published/compressai-kodak/vtm", ROOT), ours)
+    assert (psnr.metric, ms_ssim.metric) == ("psnr", "ms_ssim")
+    assert np.isfinite(psnr.bd_rate.value)
+    assert np.isnan(psnr.bd_rate.low)
+    assert (psnr.wins, psnr.losses, psnr.undefined) == (0, 0, 0)
+    assert np.isnan(psnr.encode_ratio)
+
+
+@pytest.mark.parametrize(
+    ("text", "parsed"),
+    [
+        ("bd_rate(st_lpips_alex) > 2", ("bd_rate", "st_lpips_alex", ">", 2.0)),
+        (" bd_rate_low( psnr )>=-1.5e1 % ", ("bd_rate_low", "psnr", ">=", -15.0)),
+        ("encode_ratio>1.1", ("encode_ratio", "", ">", 1.1)),
+        ("bd_quality(psnr) < .5", ("bd_quality", "psnr", "<", 0.5)),
+    ],
+)
+def test_a_bound_is_read(text, parsed):
+    bound = Bound.parse(text)
+    assert (bound.figure, bound.metric, bound.operator, bound.number) == parsed
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("bd_rate(psnr)", "write a bound like 'bd_rate(psnr) > 2'"),
+        ("bd_rate(psnr) == 2", "cannot read"),
+        ("bd_rate(psnr) > two", "cannot read"),
+        ("__import__('os')", "cannot read"),
+        ("bd_rat(psnr) > 2", "unknown figure 'bd_rat': did you mean 'bd_rate'"),
+        ("bd_rate(pnsr) > 2", "unknown metric 'pnsr': did you mean 'psnr'"),
+        ("bd_rate > 2", "'bd_rate' needs a metric"),
+        ("encode_ratio(psnr) > 2", "'encode_ratio' takes no metric"),
+    ],
+)
+def test_a_bound_that_cannot_be_read(text, message):
+    with pytest.raises((BoundError, CurveError)) as caught:
+        Bound.parse(text)
+    assert message in str(caught.value)
+
+
+def test_whether_a_bound_holds(base, new):
+    found = compare(base, "vtm", new, "ours", ["psnr"])
+    assert not Bound.parse("bd_rate(psnr) > 2").holds(found)
+    assert Bound.parse("bd_rate(psnr) < -19.9").holds(found)
+    assert Bound.parse("bd_rate(psnr) >= -20.1").holds(found)
+    assert Bound.parse("bd_rate_high(psnr) < -19").holds(found)
+    assert Bound.parse("bd_quality(psnr) > 0.5").holds(found)
+    assert Bound.parse("losses(psnr) <= 0").holds(found)
+    assert Bound.parse("encode_ratio < 1").holds(found)
+
+
+def test_a_bound_that_cannot_be_told_does_not_pass(base, new):
+    new["psnr"] += 100
+    found = compare(base, "vtm", new, "ours", ["psnr"])
+    with pytest.raises(BoundError, match=r"cannot tell whether bd_rate\(psnr\) > 2 for 'ours': .*no overlap"):
+        Bound.parse("bd_rate(psnr) > 2").holds(found)
+    with pytest.raises(BoundError, match="ms_ssim was not compared"):
+        Bound.parse("bd_rate(ms_ssim) > 2").holds(found)
+
+
+def test_curves_of_one_label_are_compared_by_name():
+    records = make_records({"fusion": (1, 0)}, steps=(5, 10), images=4)
+    records.loc[records["steps"] == 10, "bpp"] *= 0.9
+    (psnr,) = compare(records, "fusion, 5 steps", records, "fusion, 10 steps", ["psnr"])
+    assert psnr.bd_rate.value == pytest.approx(-10, abs=1e-9)
+    assert psnr.decode_ratio == pytest.approx(1.5)
+    with pytest.raises(CurveError, match="several curves"):
+        compare(pd.concat([records]), "fusion", records, "fusion, 5 steps")
