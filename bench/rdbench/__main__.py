@@ -1,0 +1,5 @@
+"""`python -m rdbench`."""
+
+from rdbench.cli import main
+
+raise SystemExit(main())

@@ -1,0 +1,140 @@
+"""rdbench compare: one codec held against another."""
+
+import argparse
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.table import Table
+
+from rdbench.errors import BenchError
+
+if TYPE_CHECKING:
+    from rdbench.bd import BDResult
+    from rdbench.commands import Commands
+    from rdbench.compare import Comparison
+    from rdbench.curves import CurveSource
+
+
+def add_parser(commands: "Commands") -> None:
+    """Declare the command."""
+    parser = commands.add_parser(
+        "compare",
+        help="BD-rate and BD-quality of one codec against another",
+        description="Compare two curves by every metric both have, on the images both have. A curve is a label of "
+        "--results, FOLDER:LABEL for another results folder, a CompressAI results JSON, or published/SOURCE/CURVE.",
+    )
+    parser.add_argument("base", help="what is compared against")
+    parser.add_argument("new", help="what is compared")
+    parser.add_argument("--results", type=Path, default=Path("results/quick"), help="default: results/quick")
+    parser.add_argument("--metric", action="append", help="only this metric; may be given again")
+    parser.add_argument("--method", choices=("pchip", "akima", "cubic"), default="pchip")
+    parser.add_argument(
+        "--fail-if",
+        action="append",
+        default=[],
+        metavar="BOUND",
+        help="exit with 3 where this is true, e.g. 'bd_rate(st_lpips_alex) > 2'",
+    )
+    parser.set_defaults(execute=execute)
+
+
+def execute(options: argparse.Namespace) -> int:
+    """Compare; 3 where a bound is broken."""
+    from rdbench.compare import Bound, compare_curves
+
+    bounds = [Bound.parse(text) for text in options.fail_if]
+    base, new = (find_curve(name, options.results) for name in (options.base, options.new))
+    comparisons = compare_curves(base, new, options.metric, method=options.method)
+    console = Console()
+    console.print(_table(comparisons))
+    for line in _remarks(comparisons):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+    broken = [bound.text for bound in bounds if bound.holds(comparisons)]
+    for text in broken:
+        console.print(f"failed: {text}", style="red", markup=False, highlight=False)
+    return 3 if broken else 0
+
+
+def find_curve(name: str, results: Path) -> "CurveSource":
+    """Return the curve that `name` means on the command line.
+
+    Raises:
+        BenchError: there is none, or a label has several and one must be chosen.
+    """
+    from rdbench.curves import all_curves, curve_data
+    from rdbench.interop import import_compressai, load_published
+    from rdbench.records import load_records
+
+    if name.endswith(".json"):
+        return import_compressai(name)
+    if name.startswith("published/"):
+        return load_published(name)
+    folder, _, label = name.rpartition(":")
+    if not folder and (Path(name) / "records.csv").is_file():
+        folder, label = name, ""
+    records = load_records(Path(folder) if folder else results)
+    if label:
+        return curve_data(records, label)
+    curves = all_curves(records)
+    if len(curves) != 1:
+        raise BenchError(f"'{name}' has several curves: say {name}:LABEL with one of {', '.join(curves)}")
+    return next(iter(curves.values()))
+
+
+def _table(comparisons: Sequence["Comparison"]) -> Table:
+    """Return the figures as a table; a column in which nothing is known is left out."""
+    from rdbench.curves import metric_info
+
+    first = comparisons[0]
+    images = f", {first.n_images} images" if first.n_images else ""
+    rows = []
+    for comparison in comparisons:
+        info = metric_info(comparison.metric)
+        unit = f" ({info.unit})" if info.unit else ""
+        rate, quality = comparison.bd_rate, comparison.bd_quality
+        decided = comparison.wins + comparison.losses
+        rows.append(
+            {
+                "metric": f"{info.title}{unit} {'↑' if info.higher_is_better else '↓'}",
+                "BD-rate": _figure(rate, ".2f", " %"),
+                "95 % CI": _interval(rate, ".2f"),
+                "BD-quality": _figure(quality, ".3g", ""),
+                "95 % CI ": _interval(quality, ".3g"),
+                "overlap": f"{rate.overlap:.0%}" if rate else "",
+                "won/lost": f"{comparison.wins}/{comparison.losses}" if decided else "",
+            }
+        )
+    table = Table(title=f"{first.new} against {first.base}{images}", box=None, header_style="bold", title_style="bold")
+    columns = [name for name in rows[0] if any(row[name] for row in rows)]
+    for name in columns:
+        table.add_column(name.strip(), justify="left" if name == "metric" else "right", no_wrap=True)
+    for row in rows:
+        table.add_row(*(row[name] for name in columns))
+    return table
+
+
+def _figure(result: "BDResult | None", form: str, unit: str) -> str:
+    return "-" if result is None else f"{result.value:+{form}}{unit}"
+
+
+def _interval(result: "BDResult | None", form: str) -> str:
+    if result is None or math.isnan(result.low):
+        return ""
+    return f"{result.low:+{form}} to {result.high:+{form}}"
+
+
+def _remarks(comparisons: Sequence["Comparison"]) -> list[str]:
+    first = comparisons[0]
+    lines = [
+        f"{what} time: {ratio:.2f} times that of {first.base}"
+        for what, ratio in (("encode", first.encode_ratio), ("decode", first.decode_ratio))
+        if not math.isnan(ratio)
+    ]
+    by_note: dict[str, list[str]] = {}
+    for comparison in comparisons:
+        for note in comparison.notes:
+            by_note.setdefault(note, []).append(comparison.metric)
+    return lines + [f"{', '.join(metrics)}: {note}" for note, metrics in by_note.items()]

@@ -1,0 +1,55 @@
+"""rdbench doctor: what this machine lacks, and how to get it."""
+
+import argparse
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+
+from rdbench.metrics import metric_names
+from rdbench.plan import available_metrics
+from rdbench.provenance import describe_machine
+from rdcodecs import CodecError, available_codecs, load_codec
+
+if TYPE_CHECKING:
+    from rdbench.commands import Commands
+
+
+def add_parser(commands: "Commands") -> None:
+    """Declare the command."""
+    parser = commands.add_parser(
+        "doctor",
+        help="say what is missing on this machine and how to get it",
+        description="Check every codec and metric. What is missing is only ever left out of a run, never replaced.",
+    )
+    parser.set_defaults(execute=execute)
+
+
+def execute(_: argparse.Namespace) -> int:
+    """Check. The status is 0 whatever is missing: everything is optional."""
+    console = Console(soft_wrap=True, highlight=False)
+    machine = describe_machine()
+    console.print(
+        f"rdbench {machine['rdbench']}, Python {machine['python']}, {machine['system']}, {machine['cores']} cores, "
+        f"{machine['memory_gib']} GiB",
+        markup=False,
+    )
+    for name in available_codecs():
+        try:
+            codec = load_codec(name)
+            codec.check()
+            facts = {key: value for key, value in codec.fingerprint().items() if key not in {"codec", "name"}}
+        except CodecError as error:
+            _line(console, False, f"codec {name}", str(error))
+        else:
+            _line(console, True, f"codec {name}", ", ".join(f"{key} {value}" for key, value in facts.items()))
+    ready, missing = available_metrics(metric_names())
+    for name in ready:
+        _line(console, True, f"metric {name}", ", ".join(f"{key} {value}" for key, value in ready[name].items()))
+    for line in missing:
+        _line(console, False, "metric", line.removeprefix("metric "))
+    return 0
+
+
+def _line(console: Console, good: bool, what: str, detail: str) -> None:
+    console.print("[green]ok     [/]" if good else "[yellow]missing[/]", end=" ")
+    console.print(f"{what}: {detail}", markup=False)

@@ -1,0 +1,43 @@
+"""rdbench plot: every plot and table anew from stored records; no codec runs."""
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+
+if TYPE_CHECKING:
+    from rdbench.commands import Commands
+
+
+def add_parser(commands: "Commands") -> None:
+    """Declare the command."""
+    parser = commands.add_parser(
+        "plot",
+        help="draw plots and tables again from stored records",
+        description="Write summary.csv, bd.csv and every plot of results folders anew from their records.csv. "
+        "No codec runs.",
+    )
+    parser.add_argument("results", nargs="+", type=Path, help="results folders, e.g. results/kodak")
+    parser.add_argument("--anchor", help="label that BD figures are given against (default: the experiment's)")
+    parser.add_argument("--overlay", action="append", help="a published curve, e.g. published/compressai-kodak/vtm")
+    parser.set_defaults(execute=execute)
+
+
+def execute(options: argparse.Namespace) -> int:
+    """Draw."""
+    from rdbench.outputs import PROVENANCE, write_derived
+    from rdbench.provenance import read_provenance
+
+    console = Console(stderr=True)
+    for folder in options.results:
+        experiment = read_provenance(folder / PROVENANCE).get("experiment", {})
+        write_derived(
+            folder,
+            anchor=options.anchor or experiment.get("anchor"),
+            bd_method=experiment.get("bd_method", "pchip"),
+            overlay=options.overlay or experiment.get("overlay", []),
+            console=console,
+        )
+        console.print(f"plots: {folder / 'plots'}", highlight=False, soft_wrap=True)
+    return 0

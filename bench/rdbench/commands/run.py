@@ -1,0 +1,105 @@
+"""rdbench run: measure what is missing, write the results folder."""
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rdbench.errors import BenchError
+from rdbench.experiment import CodecEntry, Experiment, load_experiment, resolve
+from rdcodecs.registry import codec_class
+
+if TYPE_CHECKING:
+    from rdbench.commands import Commands
+
+EXPERIMENTS = Path("bench/experiments")
+RESULTS = Path("results")
+
+
+def add_parser(commands: "Commands") -> None:
+    """Declare the command."""
+    parser = commands.add_parser(
+        "run",
+        help="measure an experiment",
+        description="Measure what an experiment asks for and is not known yet. Stop it whenever you like: a second "
+        "run goes on where the first one was.",
+    )
+    parser.add_argument("experiment", help="a YAML file, or the name of one in bench/experiments")
+    parser.add_argument("--dataset", help="use these images instead of the experiment's")
+    parser.add_argument(
+        "--codec",
+        action="append",
+        default=[],
+        metavar="CODEC",
+        help="only this codec (name or label); one that the experiment lacks is added, also path/to/file.py:Class",
+    )
+    parser.add_argument("--rates", help="rate points for codecs added with --codec, e.g. 22,27,32")
+    parser.add_argument("--out", type=Path, help="results folder (default: results/NAME)")
+    parser.add_argument("--workers", type=_positive, help="worker processes (default: one a processor)")
+    parser.add_argument("--limit", type=_positive, help="only the first N images")
+    parser.add_argument("--keep", action="store_true", help="keep bitstreams and reconstructions")
+    parser.add_argument("--force", action="store_true", help="measure again what is known")
+    parser.set_defaults(execute=execute)
+
+
+def execute(options: argparse.Namespace) -> int:
+    """Run; 3 where cells failed, 130 where Ctrl-C ended it."""
+    from rdbench.run import run
+
+    experiment = select(load_experiment(find_experiment(options.experiment)), options)
+    result = run(
+        experiment,
+        options.out or RESULTS / experiment.name,
+        workers=options.workers,
+        keep=options.keep,
+        force=options.force,
+    )
+    if result.interrupted:
+        return 130
+    return 3 if result.failed else 0
+
+
+def find_experiment(name: str) -> Path:
+    """Return the experiment file that `name` means: a path, or a name in bench/experiments."""
+    path = Path(name)
+    if path.suffix in {".yaml", ".yml"} or path.exists():
+        return path
+    return EXPERIMENTS / f"{name}.yaml"
+
+
+def select(experiment: Experiment, options: argparse.Namespace) -> Experiment:
+    """Apply the command line's choices to an experiment.
+
+    Raises:
+        BenchError: a codec that neither the experiment nor the registry has, or rates that are no numbers.
+    """
+    changes: dict[str, object] = {}
+    if options.dataset:
+        changes["dataset"] = options.dataset
+    if options.limit:
+        changes["limit"] = options.limit
+    if options.codec:
+        chosen = [entry for name in options.codec for entry in _entries(experiment, name, options.rates)]
+        changes["codecs"] = list({entry.label: entry for entry in chosen}.values())
+        # The anchor's rows are in the records already, even where it does not run this time.
+    selected = experiment.model_copy(update=changes)
+    resolved = resolve(selected.model_copy(update={"anchor": None}))
+    return resolved.model_copy(update={"anchor": selected.anchor})
+
+
+def _entries(experiment: Experiment, name: str, rates: str | None) -> list[CodecEntry]:
+    here = [entry for entry in experiment.codecs if name in (entry.label, entry.codec)]
+    if here:
+        return here
+    codec = codec_class(name)
+    try:
+        points = [float(part) for part in rates.split(",")] if rates else []
+    except ValueError as error:
+        raise BenchError(f"--rates {rates}: give numbers with commas between them, e.g. 22,27,32") from error
+    return [CodecEntry(codec=name, label=codec.name, rates=points)]
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError("must be 1 or more")
+    return number

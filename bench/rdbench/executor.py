@@ -1,0 +1,210 @@
+"""Worker processes that survive what codecs do: crash, hang, or leave threads and children behind.
+
+`LaneExecutor` has `concurrent.futures.Executor`'s interface, as a Dask cluster's `Client.get_executor()` has, and
+either serves `run.run`. A pool of the standard library breaks as a whole when one worker dies, and cannot stop a
+task that hangs; here each lane is a pool of one process, so a death or a time-out is one task's.
+"""
+
+import contextlib
+import multiprocessing
+import os
+import shutil
+import signal
+import tempfile
+import threading
+from collections import OrderedDict, deque
+from collections.abc import Callable
+from concurrent.futures import Executor, Future, ProcessPoolExecutor
+from concurrent.futures import TimeoutError as FutureTimeoutError
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+_THREAD_VARIABLES = (
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "NUMEXPR_NUM_THREADS",
+    "VECLIB_MAXIMUM_THREADS",
+    "RAYON_NUM_THREADS",
+)
+
+
+class WorkerCrashError(Exception):
+    """The worker process died: the codec crashed it, or the system killed it for its memory."""
+
+
+class TaskTimeoutError(Exception):
+    """The task ran past its time limit and was stopped, with every process it had started."""
+
+
+class LaneExecutor(Executor):
+    """Runs tasks in worker processes, one task a worker at a time.
+
+    A task may have an attribute `affinity` (tasks with the same one go to the same worker where that costs no
+    waiting) and an attribute `timeout` (seconds).
+    """
+
+    def __init__(self, workers: int, *, threads: int = 1) -> None:
+        """Start lanes; their processes start with the first tasks.
+
+        Args:
+            workers: number of worker processes.
+            threads: number of threads that numerical libraries may use in each.
+        """
+        self._threads = threads
+        self._queues: OrderedDict[Any, deque[_Job]] = OrderedDict()
+        self._busy: dict[int, Any] = {}
+        self._changed = threading.Condition()
+        self._closed = self._aborted = False
+        self._pids: dict[int, int] = {}
+        self._environment = {name: os.environ.get(name) for name in _THREAD_VARIABLES}
+        # The children read these when they load their libraries; libraries already loaded here are not affected.
+        os.environ.update(dict.fromkeys(_THREAD_VARIABLES, str(threads)))
+        # Temporary files of a worker that is killed go with it.
+        self._scratch = Path(tempfile.mkdtemp(prefix="rdbench-"))
+        self._lanes = [threading.Thread(target=self._lane, args=(i,), daemon=True) for i in range(workers)]
+        for lane in self._lanes:
+            lane.start()
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> "Future[Any]":
+        """Queue a call. Its future raises `WorkerCrashError` or `TaskTimeoutError` where it comes to that."""
+        task = args[0] if args else None
+        job = _Job(fn, args, kwargs, getattr(task, "timeout", None))
+        with self._changed:
+            if self._closed:
+                raise RuntimeError("the executor is shut down")
+            self._queues.setdefault(getattr(task, "affinity", None), deque()).append(job)
+            self._changed.notify()
+        return job.future
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Stop. With `cancel_futures`, tasks that wait are dropped and those that run are killed."""
+        with self._changed:
+            self._closed = True
+            if cancel_futures:
+                self._aborted = True
+                for queue in self._queues.values():
+                    for job in queue:
+                        job.future.cancel()
+                self._queues.clear()
+            self._changed.notify_all()
+        if cancel_futures:
+            for lane in list(self._pids):
+                self._kill(lane)
+        if wait:
+            for thread in self._lanes:
+                thread.join()
+            shutil.rmtree(self._scratch, ignore_errors=True)
+        for name, value in self._environment.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+    def _lane(self, lane: int) -> None:
+        pool: ProcessPoolExecutor | None = None
+        while (job := self._next(lane)) is not None:
+            if not job.future.set_running_or_notify_cancel():
+                continue
+            try:
+                if pool is None:
+                    pool = self._start(lane)
+                if self._aborted:  # the order to stop came while the process was starting
+                    self._kill(lane)
+                running = pool.submit(job.fn, *job.args, **job.kwargs)
+                try:
+                    job.future.set_result(running.result(timeout=job.timeout))
+                except FutureTimeoutError:
+                    if running.done():  # the task itself raised a TimeoutError
+                        raise
+                    self._kill(lane)
+                    message = f"stopped after its time limit of {job.timeout:g} s"
+                    raise TaskTimeoutError(message) from None
+            except BrokenProcessPool:
+                self._discard(lane, pool)
+                pool = None
+                job.future.set_exception(WorkerCrashError("the worker process died while it worked on this"))
+            except TaskTimeoutError as error:
+                self._discard(lane, pool)
+                pool = None
+                job.future.set_exception(error)
+            except BaseException as error:
+                job.future.set_exception(error)
+        self._pids.pop(lane, None)
+        if pool is not None:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+    def _next(self, lane: int) -> "_Job | None":
+        """Wait for work: of this lane's image if there is any, else of one that no other lane works on."""
+        with self._changed:
+            while True:
+                if self._queues:
+                    last = self._busy.get(lane)
+                    others = [value for key, value in self._busy.items() if key != lane]
+                    key = last if last in self._queues else next((k for k in self._queues if k not in others), None)
+                    if key not in self._queues:
+                        key = next(iter(self._queues))
+                    job = self._queues[key].popleft()
+                    if not self._queues[key]:
+                        del self._queues[key]
+                    self._busy[lane] = key
+                    return job
+                if self._closed:
+                    return None
+                self._changed.wait()
+
+    def _start(self, lane: int) -> ProcessPoolExecutor:
+        # spawn: a fork would copy locks that threads of this process hold
+        context = multiprocessing.get_context("spawn")
+        folder = self._scratch / str(lane)
+        folder.mkdir(exist_ok=True)
+        pool = ProcessPoolExecutor(1, mp_context=context, initializer=_set_up_worker, initargs=(folder,))
+        self._pids[lane] = pool.submit(os.getpid).result()
+        return pool
+
+    def _discard(self, lane: int, pool: ProcessPoolExecutor | None) -> None:
+        if pool is not None:
+            pool.shutdown(wait=True, cancel_futures=True)
+        shutil.rmtree(self._scratch / str(lane), ignore_errors=True)
+
+    def _kill(self, lane: int) -> None:
+        pid = self._pids.pop(lane, None)
+        if pid is not None:
+            _kill_tree(pid)
+
+
+class _Job:
+    def __init__(
+        self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], timeout: float | None
+    ) -> None:
+        self.fn, self.args, self.kwargs, self.timeout = fn, args, kwargs, timeout
+        self.future: Future[Any] = Future()
+
+
+def _set_up_worker(folder: Path) -> None:
+    """Leave Ctrl-C to the parent, end with the parent, and keep temporary files in `folder`."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    tempfile.tempdir = os.environ["TMPDIR"] = str(folder)
+    threading.Thread(target=_die_with_parent, args=(folder,), daemon=True).start()
+
+
+def _die_with_parent(folder: Path) -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()  # also returns when the parent was killed with -9
+        shutil.rmtree(folder, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            folder.parent.rmdir()  # the last worker to go takes the common folder along
+        _kill_tree(os.getpid())
+
+
+def _kill_tree(pid: int) -> None:
+    """Kill a process and the encoders it has started, its own last."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        process = psutil.Process(pid)
+        for child in [*process.children(recursive=True), process]:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                child.kill()

@@ -1,0 +1,186 @@
+"""What to measure: an experiment, read from YAML and validated before anything runs."""
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from rdbench.errors import BenchError, did_you_mean
+from rdbench.metrics import metric_class
+from rdcodecs import Codec, CodecError, MissingDependencyError, RateError, load_codec
+from rdcodecs.registry import UnknownCodecError, codec_class
+
+Rate = Annotated[float, Field(allow_inf_nan=False)]
+
+
+class ExperimentError(BenchError):
+    """The experiment file is missing, malformed, or asks for something that does not exist."""
+
+
+class CodecEntry(BaseModel):
+    """One codec of an experiment, with its rate points."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    codec: str = Field(description="Name of a codec (`rdbench codecs` lists them) or `path/to/file.py:Class`.")
+    label: str = Field(default="", description="Name in tables and plots; by default the codec's name.")
+    options: dict[str, Any] = Field(default_factory=dict, description="The codec's options.")
+    rates: list[Rate] = Field(
+        default_factory=list,
+        description="Rate points in the codec's own parameter (QP, quality, level); by default the codec's own.",
+    )
+    decode: dict[str, Any] = Field(
+        default_factory=dict,
+        description="Decode options. A list asks for one curve per value: `steps: [5, 10, 20, 50]`.",
+    )
+
+    @field_validator("rates")
+    @classmethod
+    def _distinct(cls, rates: list[float]) -> list[float]:
+        if len(set(rates)) < len(rates):
+            raise ValueError("the same rate stands there twice")
+        return rates
+
+
+class Experiment(BaseModel):
+    """What to measure: dataset x codecs x rate points x decode options x metrics."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="Names the folder `results/<name>`.")
+    description: str = Field(default="", description="One line for people.")
+    dataset: str = Field(description="`samples`, `kodak`, `diffusiondb` or `folder:PATH`; see docs/datasets.md.")
+    limit: int | None = Field(default=None, ge=1, description="Take the first N images only.")
+    codecs: list[CodecEntry] = Field(min_length=1, description="What is compared.")
+    metrics: list[str] = Field(min_length=1, description="Metric names; see docs/metrics.md.")
+    anchor: str | None = Field(default=None, description="Label that BD figures are given against.")
+    bd_method: Literal["pchip", "akima", "cubic"] = Field(
+        default="pchip", description="Interpolation of the Bjontegaard integral."
+    )
+    overlay: list[str] = Field(
+        default_factory=list,
+        description="Published curves drawn dashed, e.g. `published/compressai-kodak/vtm`.",
+    )
+    timeout: float = Field(default=3600, gt=0, description="Seconds one encode with its decodes may take.")
+
+
+def load_experiment(path: Path) -> Experiment:
+    """Read and validate an experiment.
+
+    Args:
+        path: a YAML file.
+
+    Raises:
+        ExperimentError: one line naming the file, the key and what is wrong with it.
+    """
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ExperimentError(f"no experiment file '{path}'") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise ExperimentError(f"cannot read '{path}': {error}") from error
+    except yaml.YAMLError as error:
+        raise ExperimentError(f"'{path}' is not valid YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(data, dict):
+        raise ExperimentError(f"'{path}' must hold keys like name, dataset, codecs and metrics")
+    return validate_experiment(data, source=str(path))
+
+
+def validate_experiment(data: Mapping[str, Any], *, source: str = "experiment") -> Experiment:
+    """Make an experiment from plain data, checking every name and rate in it.
+
+    Raises:
+        ExperimentError: one line, starting with `source`.
+    """
+    try:
+        experiment = Experiment.model_validate(dict(data))
+    except ValidationError as error:
+        raise ExperimentError(f"{source}: {_first_problem(error)}") from error
+    try:
+        return resolve(experiment)
+    except BenchError as error:
+        raise ExperimentError(f"{source}: {error}") from error
+
+
+def resolve(experiment: Experiment) -> Experiment:
+    """Fill in labels and default rates, and check codecs, options, rates, metrics and the anchor.
+
+    Raises:
+        BenchError: one line saying what does not exist or is out of range.
+    """
+    entries = [resolve_entry(entry) for entry in experiment.codecs]
+    labels = [entry.label for entry in entries]
+    for label in labels:
+        if labels.count(label) > 1:
+            raise ExperimentError(f"two codecs have the label '{label}': give each a `label:` of its own")
+    if experiment.anchor is not None and experiment.anchor not in labels:
+        raise ExperimentError(did_you_mean("anchor", experiment.anchor, labels))
+    for name in experiment.metrics:
+        metric_class(name)
+        if experiment.metrics.count(name) > 1:
+            raise ExperimentError(f"metric '{name}' stands there twice")
+    return experiment.model_copy(update={"codecs": entries})
+
+
+def resolve_entry(entry: CodecEntry) -> CodecEntry:
+    """Fill in an entry's label and rates, and check it against its codec."""
+    try:
+        cls = codec_class(entry.codec)
+        load_codec(entry.codec, **entry.options)
+    except MissingDependencyError:
+        # Not an error of the experiment: the run says what is missing, and other codecs go on.
+        return entry.model_copy(update={"label": entry.label or entry.codec})
+    except UnknownCodecError as error:
+        raise ExperimentError(str(error)) from error
+    except (CodecError, TypeError, ValueError) as error:
+        raise ExperimentError(f"codec '{entry.codec}': {error}") from error
+    rates = entry.rates or list(cls.default_rates)
+    if not rates:
+        raise ExperimentError(f"codec '{entry.codec}' has no default rates: give `rates:` ({_rate_hint(cls)})")
+    for rate in rates:
+        try:
+            cls.rate.validate(rate)
+        except RateError as error:
+            raise ExperimentError(f"codec '{entry.codec}': {error}") from error
+    for option in entry.decode:
+        if option not in cls.decode_options:
+            kind = f"decode option of codec '{entry.codec}'"
+            raise ExperimentError(
+                did_you_mean(kind, option, cls.decode_options)
+                if cls.decode_options
+                else f"codec '{entry.codec}' has no decode options, so no '{option}'"
+            )
+    return entry.model_copy(update={"label": entry.label or cls.name, "rates": rates})
+
+
+def decode_variants(entry: CodecEntry, defaults: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return every combination of an entry's decode options, each completed with the codec's defaults."""
+    variants: list[dict[str, Any]] = [dict(defaults)]
+    for option, value in entry.decode.items():
+        values: Sequence[Any] = value if isinstance(value, list) else [value]
+        variants = [variant | {option: each} for variant in variants for each in values]
+    return variants
+
+
+def _rate_hint(cls: type[Codec]) -> str:
+    spec = cls.rate
+    high = "" if math.isinf(spec.high) else f" to {spec.high:g}"
+    return f"{spec.name} {spec.low:g}{high}"
+
+
+def _first_problem(error: ValidationError) -> str:
+    """Turn pydantic's report into one line, with a suggestion for a key that does not exist."""
+    problem = error.errors(include_url=False)[0]
+    *parents, key = problem["loc"]
+    where = ".".join(str(part) for part in problem["loc"])
+    if problem["type"] == "extra_forbidden":
+        model = CodecEntry if parents and parents[0] == "codecs" else Experiment
+        place = f" in {'.'.join(str(part) for part in parents)}" if parents else ""
+        return did_you_mean("key", str(key), model.model_fields) + place
+    if problem["type"] == "missing":
+        return f"the key '{where}' is missing"
+    message = problem["msg"].removeprefix("Value error, ")
+    return f"{where}: {message[0].lower()}{message[1:]}"

@@ -1,0 +1,86 @@
+"""Write a results folder: records, summary, BD figures, plots, provenance."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+
+from rdbench.errors import BenchError
+from rdbench.experiment import Experiment
+from rdbench.files import atomic_text
+from rdbench.ledger import Cell
+from rdbench.plan import Plan
+from rdbench.provenance import write_provenance
+from rdbench.record_writer import select_cells, write_records
+
+if TYPE_CHECKING:
+    from rdbench.integrals import Method
+
+# Six significant digits: more than any of these figures is good for, and a diff stays readable.
+_DIGITS = "%.6g"
+RECORDS, SUMMARY, BD, PROVENANCE, PLOTS = "records.csv", "summary.csv", "bd.csv", "provenance.json", "plots"
+
+
+def write_outputs(
+    out: Path,
+    experiment: Experiment,
+    dataset: str,
+    cells: Mapping[str, Cell],
+    plan: Plan,
+    run: Mapping[str, Any],
+    *,
+    console: Console,
+) -> None:
+    """Write everything that follows from the ledger.
+
+    Args:
+        out: the results folder.
+        experiment: what was asked for.
+        dataset: the dataset's name.
+        cells: the ledger's cells by key.
+        plan: the run's plan.
+        run: facts of the run, for the provenance.
+        console: where notes go.
+    """
+    write_records(out / RECORDS, experiment.name, select_cells(cells, plan.planned, dataset), list(plan.metrics))
+    codecs = {label: codec.fingerprint for label, codec in plan.codecs.items()}
+    write_provenance(out / PROVENANCE, experiment, codecs=codecs, metrics=plan.metrics, run=run)
+    write_derived(
+        out, anchor=experiment.anchor, bd_method=experiment.bd_method, overlay=experiment.overlay, console=console
+    )
+
+
+def are_there(out: Path) -> bool:
+    """Whether every file that `write_outputs` always writes exists."""
+    return all((out / name).exists() for name in (RECORDS, SUMMARY, PROVENANCE, PLOTS))
+
+
+def write_derived(out: Path, *, anchor: str | None, bd_method: "Method", overlay: list[str], console: Console) -> None:
+    """Write summary.csv, bd.csv and the plots anew from records.csv alone."""
+    from rdbench.bd import bd_table
+    from rdbench.interop import load_published
+    from rdbench.plots import plot_records
+    from rdbench.records import load_records, metric_columns, summary
+
+    records = load_records(out / RECORDS)
+    metrics = metric_columns(records)
+    with atomic_text(out / SUMMARY) as file:
+        summary(records).to_csv(file, index=False, float_format=_DIGITS)
+    (out / BD).unlink(missing_ok=True)  # no figures against an anchor that is none any more
+    if anchor is not None:
+        try:
+            table = bd_table(records, anchor, metrics, method=bd_method)
+        except BenchError as error:
+            console.print(f"no BD figures: {error}", style="yellow", markup=False, soft_wrap=True)
+        else:
+            with atomic_text(out / BD) as file:
+                table.to_csv(file, index=False, float_format=_DIGITS)
+    published = []
+    for name in overlay:
+        try:
+            published.append(load_published(name, out))
+        except BenchError as error:
+            console.print(f"not drawn: {error}", style="yellow", markup=False, soft_wrap=True)
+    plot_records(records, out / PLOTS, overlays=published)
+    (out / PLOTS).mkdir(exist_ok=True)

@@ -1,0 +1,126 @@
+"""provenance.json: what is needed to know, years later, where a figure came from."""
+
+import hashlib
+import json
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from rdbench import __version__
+from rdbench.experiment import Experiment
+from rdbench.files import atomic_text
+from rdbench.keys import canonical_json, digest
+
+_PACKAGES = (
+    "bjontegaard", "diffusers", "flip-evaluator", "imageio-ffmpeg", "lpips", "numpy", "pandas", "pillow",
+    "pillow-heif", "pillow-jxl-plugin", "pytorch-msssim", "scipy", "ssimulacra2", "stlpips-pytorch", "torch",
+)  # fmt: skip
+
+
+def read_provenance(path: Path) -> dict[str, Any]:
+    """Return the content of a provenance.json, or an empty one where there is none or it is damaged."""
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return data if isinstance(data, dict) else {}
+
+
+def write_provenance(
+    path: Path,
+    experiment: Experiment,
+    *,
+    codecs: Mapping[str, Mapping[str, Any]],
+    metrics: Mapping[str, Mapping[str, Any]],
+    run: Mapping[str, Any],
+) -> None:
+    """Add a run to a results folder's provenance.json.
+
+    Args:
+        path: the file; what earlier runs wrote about other codecs and metrics stays.
+        experiment: what was asked for.
+        codecs: label → fingerprint, of the codecs that ran.
+        metrics: metric → fingerprint, of the metrics that were computed.
+        run: facts of this run (times, workers, counts).
+    """
+    before = read_provenance(path)
+    content = experiment.model_dump(mode="json")
+    data = {
+        "experiment": content,
+        "experiment_sha256": hashlib.sha256(canonical_json(content).encode()).hexdigest(),
+        "codecs": _entries(before, "codecs") | {k: _with_digest(v) for k, v in codecs.items()},
+        "metrics": _entries(before, "metrics") | {k: _with_digest(v) for k, v in metrics.items()},
+        "runs": [*before.get("runs", []), dict(run) | describe_machine()],
+    }
+    with atomic_text(path) as file:
+        json.dump(data, file, indent=2, sort_keys=True, ensure_ascii=False, default=str)
+        file.write("\n")
+
+
+def metric_digests(provenance: Mapping[str, Any]) -> dict[str, str]:
+    """Return metric name → fingerprint digest from a provenance.json's content."""
+    return {name: entry["digest"] for name, entry in _entries(provenance, "metrics").items()}
+
+
+def describe_machine() -> dict[str, Any]:
+    """Return what runs here: versions, processor, memory, the command; no paths and no host name."""
+    return {
+        "rdbench": __version__,
+        "revision": _revision(),
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
+        "packages": {name: found for name in _PACKAGES if (found := _version(name))},
+        "command": " ".join([Path(sys.argv[0]).name, *map(_shown, sys.argv[1:])]),
+    }
+
+
+def _entries(provenance: Mapping[str, Any], name: str) -> dict[str, Any]:
+    entries = provenance.get(name)
+    return dict(entries) if isinstance(entries, dict) else {}
+
+
+def _with_digest(fingerprint: Mapping[str, Any]) -> dict[str, Any]:
+    return {"fingerprint": dict(fingerprint), "digest": digest(fingerprint)}
+
+
+def _shown(argument: str) -> str:
+    """Shorten an absolute path to its last part: where things lie on a machine is nobody else's business."""
+    head, separator, path = argument.rpartition("=")
+    short = Path(path).name if Path(path).is_absolute() else path
+    return f"{head}{separator}{short}"
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "")
+
+
+def _revision() -> str | None:
+    """Return the git commit of this checkout, with "+" where it has uncommitted changes; None outside of git."""
+    folder = Path(__file__).parent
+    command = ["git", "-C", str(folder), "describe", "--always", "--abbrev=12", "--dirty=+", "--exclude=*"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() or None

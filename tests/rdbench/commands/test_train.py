@@ -1,0 +1,81 @@
+"""rdbench train prior, from the command line to a model that diffusers loads."""
+
+import argparse
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from rdbench.commands import train
+from rdbench.errors import BenchError
+from rdcodecs import CodecError
+from rdcodecs.prior import load
+from small_training import smooth_images
+
+
+def rdbench(*arguments: object) -> int:
+    parser = argparse.ArgumentParser()
+    train.add_parser(parser.add_subparsers())
+    options = parser.parse_args(["train", "prior", *map(str, arguments)])
+    status: int = options.execute(options)
+    return status
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    place = tmp_path_factory.mktemp("images")
+    for name, read in smooth_images(6):
+        Image.fromarray(read()).save(place / name)
+    return place
+
+
+def test_a_folder_of_images_becomes_a_model(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("stlpips_pytorch")
+    out = tmp_path / "out"
+    budget = ("--preset", "micro", "--steps", 10, "--log-steps", 5, "--device", "cpu")
+    assert rdbench("--data", folder, "--out", out, *budget) == 0
+    said = capsys.readouterr().err
+    assert "crops of 5 images to train on" in said
+    assert "vae step 5 (50.0 %" in said
+    assert " left)  l1 " in said
+    assert f"model: {out / 'model'}" in said
+    prior = load(out / "model", device="cpu")
+    assert prior.decode(prior.sample(prior.noise((40, 24), [0]), 2), (40, 24)).shape == (1, 3, 40, 24)
+
+    # Its card, with figures measured on images.
+    large = tmp_path / "test images"
+    large.mkdir()
+    for name, read in smooth_images(2, side=176):
+        Image.fromarray(read()).save(large / name)
+    assert rdbench("--data", folder, "--evaluate", out / "model", "--images", large, "--device", "cpu") == 0
+    card = (out / "model" / "README.md").read_text()
+    assert "mean of 2 images at full size (000.png to 001.png)" in card
+    assert "| timestep | model | constant | wiener |" in card
+    assert (out / "model" / "samples.webp").stat().st_size > 1000
+
+    # A finished training is over, and one in a folder is not overwritten.
+    assert rdbench("--data", folder, "--out", out, "--steps", 10, "--resume", "--device", "cpu") == 0
+    with pytest.raises(CodecError, match="holds a training already"):
+        rdbench("--data", folder, "--out", out, *budget)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--preset", "huge"), "no preset 'huge': have tiny, cpu, micro"),
+        (("--set", "seed"), "--set seed: write NAME=VALUE"),
+        (("--set", "speed=3"), "no setting 'speed'"),
+        (("--preset", "micro", "--init", "nowhere"), "no diffusion model 'nowhere'"),
+    ],
+)
+def test_wrong_options_are_said_in_one_line(
+    folder: Path, tmp_path: Path, arguments: tuple[str, ...], message: str
+) -> None:
+    with pytest.raises((BenchError, CodecError), match=message) as error:
+        rdbench("--data", folder, "--out", tmp_path / "out", *arguments, "--perceptual", "none", "--steps", 1)
+    assert "\n" not in str(error.value)
+
+
+def test_a_folder_without_images(tmp_path: Path) -> None:
+    with pytest.raises(BenchError, match="no images in"):
+        rdbench("--data", tmp_path, "--out", tmp_path / "out", "--steps", 1)

@@ -1,0 +1,217 @@
+import csv
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+import faulty_codecs
+from rdbench.cli import main
+
+QUANTIZER = f"{faulty_codecs.__file__}:Quantizer"
+Rows = list[dict[str, str]]
+
+
+@pytest.fixture
+def experiment_file(tmp_path: Path, images: Path) -> Path:
+    """Return an experiment with two codecs and enough rate points for BD figures."""
+    data = {
+        "name": "small",
+        "dataset": f"folder:{images}",
+        "metrics": ["psnr"],
+        "anchor": "coarse",
+        "codecs": [
+            {"codec": QUANTIZER, "label": "coarse", "options": {"level": 1}},
+            {"codec": QUANTIZER, "label": "fine", "options": {"level": 9}},
+        ],
+    }
+    path = tmp_path / "small.yaml"
+    path.write_text(yaml.safe_dump(data))
+    return path
+
+
+@pytest.fixture
+def results(experiment_file: Path, tmp_path: Path) -> Path:
+    """Return a results folder made by the command line."""
+    out = tmp_path / "out"
+    assert main(["run", str(experiment_file), "--out", str(out), "--workers", "1"]) == 0
+    return out
+
+
+def rows(out: Path, name: str = "records.csv") -> Rows:
+    with (out / name).open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def test_run_leaves_every_file_that_is_promised(results: Path) -> None:
+    for name in ("records.csv", "summary.csv", "bd.csv", "provenance.json"):
+        assert (results / name).stat().st_size > 0
+    assert {path.suffix for path in (results / "plots").iterdir()} >= {".svg", ".png"}
+    (row,) = rows(results, "bd.csv")
+    assert (row["anchor"], row["label"], row["metric"]) == ("coarse", "fine", "psnr")
+    assert float(row["bd_rate"]) < 0, "level 9 deflates better than level 1"
+    assert len(rows(results, "summary.csv")) == 8
+
+
+def test_run_takes_a_new_codec_from_a_file_with_rates(experiment_file: Path, results: Path, tmp_path: Path) -> None:
+    mine = tmp_path / "mine.py"
+    mine.write_text("from faulty_codecs import Quantizer\nclass Mine(Quantizer):\n    name = 'mine'\n")
+    status = main(
+        [
+            "run",
+            str(experiment_file),
+            "--out",
+            str(results),
+            "--workers",
+            "1",
+            "--codec",
+            f"{mine}:Mine",
+            "--rates",
+            "40,20,10",
+        ]
+    )
+    assert status == 0
+    table = rows(results)
+    assert {row["label"] for row in table} == {"coarse", "fine", "mine"}
+    assert {row["rate"] for row in table if row["label"] == "mine"} == {"10", "20", "40"}
+    assert {row["label"] for row in rows(results, "bd.csv")} == {"fine", "mine"}, "the anchor's rows still serve"
+
+
+def test_run_restricts_codecs_images_and_dataset(experiment_file: Path, tmp_path: Path, images: Path) -> None:
+    out = tmp_path / "few"
+    other = tmp_path / "other"
+    other.mkdir()
+    (images / "img2.png").rename(other / "img2.png")
+    arguments = ["--codec", "fine", "--limit", "1", "--dataset", f"folder:{other}", "--workers", "1"]
+    assert main(["run", str(experiment_file), "--out", str(out), *arguments]) == 0
+    assert {(row["label"], row["image"]) for row in rows(out)} == {("fine", "img2.png")}
+
+
+def test_run_with_failures_says_so_by_its_status(experiment_file: Path, tmp_path: Path) -> None:
+    codec = f"{faulty_codecs.__file__}:Raising"
+    out = str(tmp_path / "out")
+    assert main(["run", str(experiment_file), "--out", out, "--codec", codec, "--workers", "1"]) == 3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["run", "nothing"], "no experiment file 'bench/experiments/nothing.yaml'"),
+        (["run", "FILE", "--codec", "vvencc"], "unknown codec 'vvencc': did you mean 'vvenc'?"),
+        (["run", "FILE", "--codec", "jpeg", "--rates", "1,x"], "--rates 1,x: give numbers with commas"),
+        (["run", "FILE", "--codec", "jpeg", "--rates", "500"], "codec 'jpeg': quality 500 is out of range"),
+        (["run", "FILE", "--dataset", "kodac"], "unknown dataset 'kodac': did you mean 'kodak'?"),
+        (["run", "FILE", "--dataset", "folder:/no/such"], "/no/such"),
+        (["plot", "/no/such/results"], "/no/such/results"),
+        (["compare", "a", "b", "--results", "/no/such"], "/no/such"),
+        (
+            ["compare", "a", "b", "--fail-if", "bd_rat(psnr) > 1"],
+            "unknown figure 'bd_rat': did you mean 'bd_rate'?",
+        ),
+        (["import", "/no/such.json"], "/no/such.json"),
+        (["export", "/no/such", "x"], "/no/such"),
+    ],
+)
+def test_what_is_wrong_is_said_in_one_line(
+    arguments: list[str],
+    message: str,
+    experiment_file: Path,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    out = ["--out", str(tmp_path / "o")] if arguments[0] == "run" else []
+    assert main([str(experiment_file) if a == "FILE" else a for a in arguments] + out) == 1
+    error = capfd.readouterr().err.strip()
+    assert message in error
+    assert error.startswith("rdbench: ")
+    assert "\n" not in error
+
+
+def test_plot_makes_everything_again_from_the_records_alone(results: Path) -> None:
+    made = {path.relative_to(results) for path in results.rglob("*") if path.is_file()}
+    before = {path: (results / path).read_bytes() for path in made if path.suffix in {".csv", ".svg"}}
+    for path in made:
+        if path.name not in {"records.csv", "provenance.json"}:
+            (results / path).unlink()
+    assert main(["plot", str(results)]) == 0
+    assert {path: (results / path).read_bytes() for path in before} == before
+
+
+def test_compare_prints_figures_and_guards_a_bound(results: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    base = ["compare", "coarse", "fine", "--results", str(results)]
+    assert main(base) == 0
+    printed = capfd.readouterr().out
+    assert "fine against coarse" in printed
+    assert "PSNR" in printed
+    bd_rate = float(rows(results, "bd.csv")[0]["bd_rate"])
+    assert f"{bd_rate:+.2f} %" in printed
+    assert main([*base, "--fail-if", "bd_rate(psnr) > 0"]) == 0
+    assert main([*base, "--fail-if", f"bd_rate(psnr) > {bd_rate - 1}"]) == 3
+    assert "failed: bd_rate(psnr)" in capfd.readouterr().out
+
+
+def test_compare_reaches_across_folders_and_files(
+    results: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    exported = tmp_path / "coarse.json"
+    assert main(["export", str(results), "coarse", "--out", str(exported)]) == 0
+    assert set(json.loads(exported.read_text())["results"]) >= {
+        "bpp",
+        "psnr-rgb",
+        "encoding_time",
+        "decoding_time",
+    }
+    assert main(["compare", str(exported), f"{results}:fine"]) == 0
+    assert "fine against coarse" in capfd.readouterr().out
+    published = ["--published", str(tmp_path / "results" / "published")]
+    assert main(["import", str(exported), "--as", "mine/coarse", "--source", "a test", *published]) == 0
+    stored = json.loads((tmp_path / "results/published/mine/coarse.json").read_text())
+    assert stored["meta"]["source"] == "a test"
+    assert main(["import", str(exported), "--as", "mine/coarse", *published]) == 1
+    assert main(["import", str(exported), "--as", "../../up", *published]) == 1
+
+
+@pytest.mark.parametrize("command", ["codecs", "metrics", "doctor"])
+def test_what_is_here_is_listed(command: str, capfd: pytest.CaptureFixture[str]) -> None:
+    assert main([command]) == 0
+    printed = capfd.readouterr().out
+    names = {
+        "codecs": ["jpeg", "vvenc", "vtm"],
+        "metrics": ["psnr", "lpips_alex"],
+        "doctor": ["jpeg", "vtm", "psnr"],
+    }
+    assert all(name in printed for name in names[command])
+
+
+def test_doctor_says_what_is_missing_and_how_to_get_it(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("RDBENCH_VTM_DIR", str(tmp_path))
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    assert main(["doctor"]) == 0
+    lines = capfd.readouterr().out.splitlines()
+    (vtm,) = (line for line in lines if "codec vtm" in line)
+    assert vtm.startswith("missing")
+    assert "RDBENCH_VTM_DIR" in vtm
+
+
+def test_help_of_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    for command in ("run", "plot", "compare", "codecs", "metrics", "doctor", "import", "export"):
+        with pytest.raises(SystemExit) as caught:
+            main([command, "--help"])
+        assert caught.value.code == 0
+        assert command in capsys.readouterr().out
+
+
+def test_the_command_line_starts_without_torch_or_matplotlib() -> None:
+    code = "import sys, rdbench.cli as c; c.make_parser(); print(*sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={"PYTHONPATH": ":".join(sys.path)},
+    )
+    assert not {"torch", "matplotlib", "pandas", "scipy"} & set(done.stdout.split())

@@ -1,0 +1,61 @@
+from collections.abc import Callable
+from concurrent.futures import Executor
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from rdbench.experiment import Experiment
+from rdbench.measure import one_line
+from rdbench.metrics.psnr import PSNR
+from rdbench.run import run
+
+MakeExperiment = Callable[..., Experiment]
+
+
+def test_features_of_the_reference_are_computed_once_an_image(
+    experiment: MakeExperiment, tmp_path: Path, thread: Executor, console: Console, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = {"prepare": 0, "score": 0}
+    prepare, score = PSNR.prepare, PSNR.score
+
+    def counted_prepare(self: PSNR, reference: object) -> object:
+        calls["prepare"] += 1
+        return prepare(self, reference)  # type: ignore[arg-type]
+
+    def counted_score(self: PSNR, prepared: object, image: object) -> float:
+        calls["score"] += 1
+        return score(self, prepared, image)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(PSNR, "prepare", counted_prepare)
+    monkeypatch.setattr(PSNR, "score", counted_score)
+    run(experiment("Quantizer", "Scribbling", "WrongSize"), tmp_path / "out", executor=thread, console=console)
+    assert calls["prepare"] == 3, "once for each of three images, not once a rate or codec"
+    assert calls["score"] == 3 * (4 + 3), "Quantizer at four rates, WrongSize at three, Scribbling nowhere"
+
+
+def test_a_derived_metric_needs_no_second_measurement(
+    experiment: MakeExperiment, tmp_path: Path, thread: Executor, console: Console, images: Path
+) -> None:
+    from PIL import Image
+
+    for path in images.iterdir():
+        Image.open(path).resize((200, 176)).save(path)
+    run(experiment(metrics=["ms_ssim_db"]), tmp_path / "db", executor=thread, console=console)
+    run(experiment(metrics=["ms_ssim", "ms_ssim_db"]), tmp_path / "both", executor=thread, console=console)
+    import csv
+
+    tables = [list(csv.DictReader((tmp_path / name / "records.csv").open())) for name in ("db", "both")]
+    assert [row["ms_ssim_db"] for row in tables[0]] == [row["ms_ssim_db"] for row in tables[1]]
+    assert "ms_ssim" not in tables[0][0]
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (ValueError("a\n  b\tc"), "ValueError: a b c"),
+        (RuntimeError(), "RuntimeError"),
+    ],
+)
+def test_an_error_is_one_line(error: Exception, line: str) -> None:
+    assert one_line(error) == line

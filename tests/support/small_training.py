@@ -1,0 +1,58 @@
+"""A training of the tiny diffusion model that takes seconds. Run as a program it trains until it is killed."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from rdcodecs.prior.train.config import PRESETS, TrainConfig
+from rdcodecs.prior.train.data import Crops, Reader, read_crops
+from rdcodecs.prior.train.loop import Budget, Rhythm
+from rdcodecs.prior.train.session import Session
+
+CONFIG = PRESETS["micro"]
+
+
+def smooth_images(count: int, side: int = 80) -> list[tuple[str, Reader]]:
+    """Coloured gradients with some texture."""
+
+    def reader(index: int) -> Reader:
+        def read() -> Any:
+            rng = np.random.default_rng(index)
+            ramp = np.linspace(0, 1, side)
+            plane = ramp[:, None, None] * rng.uniform(0, 120, 3) + ramp[None, :, None] * rng.uniform(0, 120, 3)
+            return (plane + rng.uniform(0, 15, plane.shape)).round().astype(np.uint8)
+
+        return read
+
+    return [(f"{index:03d}.png", reader(index)) for index in range(count)]
+
+
+def small_crops(config: TrainConfig = CONFIG, count: int = 12) -> Crops:
+    return read_crops(smooth_images(count), side=config.store, per_image=1, held_out=0.2)
+
+
+def l2_distance(images: torch.Tensor, reference: torch.Tensor) -> torch.Tensor:
+    """Stands for a perceptual distance: of the right form, and cheap."""
+    return (images - reference).square().mean(dim=(1, 2, 3))
+
+
+def make_session(out: Path, config: TrainConfig = CONFIG, **changes: Any) -> Session:
+    settings: dict[str, Any] = {
+        "crops": small_crops(config),
+        "device": torch.device("cpu"),
+        "rhythm": Rhythm(log_steps=2, look_seconds=1e9, save_seconds=1e9),
+        "perceptual": l2_distance,
+        **changes,
+    }
+    return Session(out, config, **settings)
+
+
+if __name__ == "__main__":
+    part = sys.argv[2]
+    # A state after every step.
+    make_session(Path(sys.argv[1]), rhythm=Rhythm(log_steps=2, look_seconds=1e9, save_seconds=0)).train(
+        "vae" if part == "vae" else "unet", Budget(steps=int(sys.argv[3]))
+    )
