@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 
 from rdbench.metrics.perceptual_net import PerceptualNet
-from rdbench.metrics.torchvision_compat import ensure_torchvision
+from rdcodecs.torchvision_compat import ensure_torchvision
 
 
 def load_lpips(backbone: str, heads: Path, trunk: Path) -> PerceptualNet:

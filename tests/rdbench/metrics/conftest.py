@@ -43,7 +43,7 @@ def lpips_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """
     import torch
 
-    from rdbench.metrics.torchvision_compat import ensure_torchvision
+    from rdcodecs.torchvision_compat import ensure_torchvision
 
     ensure_torchvision()
     from torchvision import models

@@ -14,7 +14,7 @@ def test_equals_the_package(backbone, lpips_weights, make, photo, jpeg):
     """Our two halves give exactly what lpips' own forward gives on the same weights."""
     import torch
 
-    from rdbench.metrics.torchvision_compat import ensure_torchvision
+    from rdcodecs.torchvision_compat import ensure_torchvision
 
     ensure_torchvision()
     import lpips
@@ -54,7 +54,7 @@ def test_heads_are_the_trained_ones(backbone, make):
 @pytest.mark.parametrize("backbone", BACKBONES)
 def test_published_names(backbone):
     """Torchvision's own addresses for the weights of each backbone."""
-    from rdbench.metrics.torchvision_compat import ensure_torchvision
+    from rdcodecs.torchvision_compat import ensure_torchvision
 
     ensure_torchvision()
     from torchvision import models

@@ -10,7 +10,7 @@ WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 
 @pytest.fixture(scope="module")
 def torchmetrics_image():
-    from rdbench.metrics.torchvision_compat import ensure_torchvision
+    from rdcodecs.torchvision_compat import ensure_torchvision
 
     ensure_torchvision()  # torchmetrics imports it
     import torchmetrics.functional.image

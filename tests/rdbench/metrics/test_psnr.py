@@ -32,7 +32,7 @@ def test_one_sample_of_a_large_image_counts():
 def test_agrees_with_torchmetrics(photo, jpeg):
     import torch
 
-    from rdbench.metrics.torchvision_compat import ensure_torchvision
+    from rdcodecs.torchvision_compat import ensure_torchvision
 
     ensure_torchvision()  # torchmetrics imports it
     from torchmetrics.functional.image import peak_signal_noise_ratio

@@ -21,7 +21,7 @@ def test_equals_the_package(backbone, photo, jpeg, monkeypatch):
     """The network in plain torch gives what the authors' own gives."""
     import torch
 
-    from rdbench.metrics.torchvision_compat import ensure_torchvision
+    from rdcodecs.torchvision_compat import ensure_torchvision
 
     ensure_torchvision()
     # Two packages that the authors' code imports at its top and that a distance has no use for.

@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from rdbench.metrics.torchvision_compat import ensure_torchvision
+from rdcodecs.torchvision_compat import ensure_torchvision
 
 
 def test_models_can_be_imported_and_run():
@@ -15,7 +15,7 @@ try:
     works = True
 except RuntimeError:
     works = False
-from rdbench.metrics.torchvision_compat import ensure_torchvision
+from rdcodecs.torchvision_compat import ensure_torchvision
 assert (ensure_torchvision() is None) == works
 import torch, torchvision.models
 print(tuple(torchvision.models.squeezenet1_1(weights=None).features(torch.zeros(1, 3, 64, 64)).shape))

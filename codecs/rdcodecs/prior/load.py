@@ -1,0 +1,100 @@
+"""Load a diffusion model from a folder in diffusers' layout, from the hub, or the shipped one."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from rdcodecs.prior.errors import PriorError
+from rdcodecs.prior.folder import TINY, check_layout, check_part, locate, read_json, weights_variant
+from rdcodecs.prior.model import Prior
+from rdcodecs.prior.optional import diffusers, require
+from rdcodecs.prior.text import TextEncoder
+
+_CLASSES = {"vae": ("AutoencoderKL", "AutoencoderTiny"), "unet": ("UNet2DConditionModel",)}
+
+
+def load(
+    name_or_path: str | Path = TINY,
+    *,
+    dtype: torch.dtype | None = None,
+    device: str | torch.device | None = None,
+) -> Prior:
+    """Load a frozen latent diffusion model.
+
+    Args:
+        name_or_path: ``tiny`` (shipped), a folder in diffusers' layout (``vae/``, ``unet/``, ``scheduler/`` and,
+            where the model has them, ``text_encoder/`` and ``tokenizer/``; Stable Diffusion 1.5, 2.1-base and
+            2.1 among others), or a hub id such as ``owner/name``. Only safetensors weights are read.
+        dtype: of weights and latents. Default: float16 on a CUDA device, else float32 (on most CPUs half
+            precision is a hundred times slower).
+        device: default: a CUDA device where there is one, else the CPU.
+
+    Raises:
+        PriorError: not such a model, of a kind that is not supported, or with weights in pickles.
+        MissingDependencyError: a package or a file is missing; the message names it.
+    """
+    place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    kind = dtype or (torch.float16 if place.type == "cuda" else torch.float32)
+    folder = locate(name_or_path)
+    parts = check_layout(folder)
+    vae = load_network(folder, "vae", kind)
+    unet = load_network(folder, "unet", kind)
+    text = _load_text(folder, kind, place) if "text_encoder" in parts else None
+    scheduler = read_json(folder / "scheduler" / "scheduler_config.json")
+    return Prior(vae.to(place), unet.to(place), scheduler, text=text, name=str(name_or_path))
+
+
+def load_network(folder: Path, part: str, dtype: torch.dtype = torch.float32) -> nn.Module:
+    """Load one network of a folder, on the CPU.
+
+    Args:
+        folder: in diffusers' layout; the other parts need not be there.
+        part: "vae" or "unet".
+        dtype: of the weights.
+
+    Raises:
+        PriorError: of a kind that is not supported, damaged, or in a pickle.
+        MissingDependencyError: a package or a file is missing.
+    """
+    check_part(folder, part)
+    name = read_json(folder / part / "config.json").get("_class_name")
+    if name not in _CLASSES[part]:
+        raise PriorError(f"'{folder}/{part}' is a {name}: only {' and '.join(_CLASSES[part])} can be used")
+    variant = weights_variant(folder, part)
+    network: nn.Module = _from_pretrained(
+        getattr(diffusers(), name), folder / part, variant, torch_dtype=dtype, low_cpu_mem_usage=False
+    )
+    return network
+
+
+def _load_text(folder: Path, dtype: torch.dtype, device: torch.device) -> TextEncoder:
+    transformers = require("transformers")
+    transformers.utils.logging.disable_progress_bar()
+    tokenizer = _from_pretrained(transformers.CLIPTokenizer, folder / "tokenizer", None, safetensors=False)
+    variant = weights_variant(folder, "text_encoder")
+    model = _from_pretrained(transformers.CLIPTextModel, folder / "text_encoder", variant, dtype=dtype)
+    return TextEncoder(tokenizer, model.to(device))
+
+
+def _from_pretrained(cls: Any, path: Path, variant: str | None, *, safetensors: bool = True, **options: Any) -> Any:
+    try:
+        if not safetensors:
+            return cls.from_pretrained(str(path), local_files_only=True, **options)
+        loaded, info = cls.from_pretrained(
+            str(path),
+            local_files_only=True,
+            use_safetensors=True,
+            variant=variant,
+            output_loading_info=True,
+            **options,
+        )
+    except Exception as error:  # damaged files make these libraries raise nearly any type
+        reason = " ".join(str(error).split())[:200]
+        raise PriorError(f"'{path}' cannot be loaded: {reason}") from error
+    # Both libraries only warn of weights that are not there, and leave random values in their place.
+    missing = sorted(info["missing_keys"])
+    if missing:
+        raise PriorError(f"'{path}' lacks {len(missing)} weights that its config.json asks for, e.g. {missing[0]}")
+    return loaded

@@ -1,0 +1,227 @@
+"""Train the autoencoder: L1, then a perceptual loss, then a patch-adversarial loss on the decoder alone."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from rdcodecs.codec import Image
+from rdcodecs.prior.optional import diffusers
+from rdcodecs.prior.pixels import to_images, to_tensor
+from rdcodecs.prior.train.average import Average
+from rdcodecs.prior.train.config import AutoencoderConfig, TrainConfig
+from rdcodecs.prior.train.data import Crops, Order, random_crops, step_generator
+from rdcodecs.prior.train.losses import (
+    PatchDiscriminator,
+    Perceptual,
+    gaussian_divergence,
+    gradient_balance,
+    hinge_discriminator,
+    hinge_generator,
+    ms_ssim_loss,
+    schedule,
+)
+from rdcodecs.prior.train.pictures import grid
+from rdcodecs.prior.train.state import load_module, load_optimizer, module_tensors, optimizer_tensors
+from rdcodecs.prior.train.task import mixed_precision, update
+
+_EVALUATED = 64
+_SHOWN = 6
+
+
+def make_autoencoder(config: AutoencoderConfig) -> nn.Module:
+    """Return an untrained `AutoencoderKL`. There is no attention in it: it runs on images of any size."""
+    levels = len(config.block_out_channels)
+    model: nn.Module = diffusers().AutoencoderKL(
+        block_out_channels=config.block_out_channels,
+        down_block_types=("DownEncoderBlock2D",) * levels,
+        up_block_types=("UpDecoderBlock2D",) * levels,
+        layers_per_block=config.layers_per_block,
+        norm_num_groups=config.norm_groups,
+        latent_channels=4,
+        sample_size=256,
+        scaling_factor=1.0,
+        force_upcast=False,
+        mid_block_add_attention=False,
+    )
+    return model
+
+
+class AutoencoderTask:
+    """The autoencoder in training.
+
+    Args:
+        config: of the training.
+        crops: the images.
+        device: where to train.
+        model: the autoencoder to begin with.
+        perceptual: the perceptual loss; without one that term is left out.
+        compiled: compile the networks (worth it on a GPU).
+    """
+
+    name = "vae"
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        crops: Crops,
+        device: torch.device,
+        model: nn.Module,
+        *,
+        perceptual: Perceptual | None = None,
+        compiled: bool = False,
+    ) -> None:
+        self._config = config.autoencoder
+        self._seed = config.seed
+        self._warmup = config.warmup
+        self._device = device
+        self._perceptual = perceptual
+        # So that the weights depend on the seed alone, and the caller's generator is left as it was.
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(config.seed)
+            judge = PatchDiscriminator()
+        self.model: Any = model.to(device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
+        self._judge = judge.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._encoding = nn.ModuleList([self.model.encoder, self.model.quant_conv])
+        self.average: Average[Any] = Average(self.model, config.ema_gamma)
+        fused = device.type == "cuda"
+        self._optimizer = torch.optim.AdamW(self.model.parameters(), betas=(0.9, 0.99), weight_decay=1e-4, fused=fused)
+        self._judge_optimizer = torch.optim.AdamW(self._judge.parameters(), betas=(0.5, 0.9), fused=fused)
+        self._train = crops.train.to(device)
+        self._held_out = crops.held_out[:_EVALUATED]
+        batch = self._config.batch or (64 if device.type == "cuda" else 8)
+        self._order = Order(len(self._train), batch, config.seed)
+        self._encoder_frozen = False
+        if compiled:
+            self.model.encoder.compile()
+            self.model.decoder.compile()
+
+    def step(self, step: int, progress: float) -> Mapping[str, Tensor]:
+        """Train for one step."""
+        config = self._config
+        adversarial = config.adversarial_weight > 0 and progress >= config.adversarial_from
+        if (adversarial or config.freeze_encoder) and not self._encoder_frozen:
+            self._freeze_encoder()
+        generator = step_generator(self._seed, "vae", step, self._device)
+        chosen = self._order(step)
+        batch = random_crops(self._train, chosen, min(config.crop, self._train.shape[1]), generator)
+        images = batch.float().div_(127.5).sub_(1)
+        made, divergence = self._forward(images, generator)
+        log = self._backward(images, made, divergence, progress, adversarial)
+        rate = config.learning_rate * schedule(progress, step, self._warmup)
+        log["gradient"] = update(self._optimizer, list(self.model.parameters()), rate)
+        if adversarial:
+            log["discriminator"] = self._train_judge(images, made.detach(), config.learning_rate / 2)
+        self.average.update(step)
+        log["rate"] = torch.tensor(rate)
+        return log
+
+    def _forward(self, images: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        with mixed_precision(self._device):
+            posterior = self.model.encode(images).latent_dist
+            mean, log_variance = posterior.mean.float(), posterior.logvar.float()
+            noise = torch.randn(mean.shape, generator=generator, device=self._device)
+            made = self.model.decode(mean + (0.5 * log_variance).exp() * noise).sample
+        return made.float(), gaussian_divergence(mean, log_variance)
+
+    def _backward(
+        self, images: Tensor, made: Tensor, divergence: Tensor, progress: float, adversarial: bool
+    ) -> dict[str, Tensor]:
+        config = self._config
+        # Gradients are taken with respect to the picture first: the perceptual network is run backward once,
+        # though the balance of the two gradients and the weights both need the result.
+        picture = made.detach().requires_grad_()
+        absolute = functional.l1_loss(picture, images)
+        log = {"l1": absolute.detach(), "kl": divergence.detach()}
+        loss = absolute
+        if config.ms_ssim_weight:
+            structure = ms_ssim_loss(picture, images)
+            loss = loss + config.ms_ssim_weight * structure
+            log["ms_ssim_loss"] = structure.detach()
+        if self._perceptual is not None and config.perceptual_weight and progress >= config.perceptual_from:
+            distance = self._perceptual(picture, images).mean()
+            loss = loss + config.perceptual_weight * distance
+            log["perceptual"] = distance.detach()
+        (gradient,) = torch.autograd.grad(loss, picture)
+        if adversarial:
+            with mixed_precision(self._device):
+                fooled = hinge_generator(self._judge(picture).float())
+            (pull,) = torch.autograd.grad(fooled, picture)
+            last = self.model.decoder.conv_out.weight
+            ours, theirs = (torch.autograd.grad(made, last, side, retain_graph=True)[0] for side in (gradient, pull))
+            gradient = gradient + config.adversarial_weight * gradient_balance(ours, theirs) * pull
+            log["adversarial"] = fooled.detach()
+        if divergence.requires_grad:
+            torch.autograd.backward((made, config.kl_weight * divergence), (gradient, None))
+        else:
+            torch.autograd.backward(made, gradient)
+        return log
+
+    def _train_judge(self, images: Tensor, made: Tensor, rate: float) -> Tensor:
+        with mixed_precision(self._device):
+            real, false = self._judge(torch.cat([images, made])).float().chunk(2)
+        loss = hinge_discriminator(real, false)
+        loss.backward()  # type: ignore[no-untyped-call]
+        update(self._judge_optimizer, list(self._judge.parameters()), rate)
+        return loss.detach()
+
+    def _freeze_encoder(self) -> None:
+        """Fix the latents: from now on the decoder learns to draw what the averaged encoder gives."""
+        averaged = self.average.model
+        if not self._config.freeze_encoder:
+            self.model.encoder.load_state_dict(averaged.encoder.state_dict())
+            self.model.quant_conv.load_state_dict(averaged.quant_conv.state_dict())
+        self._encoding.requires_grad_(False)
+        self._encoder_frozen = True
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return everything that decides how the training goes on."""
+        return {
+            **module_tensors("model", self.model),
+            **module_tensors("average", self.average.model),
+            **module_tensors("judge", self._judge),
+            **optimizer_tensors("optimizer", self._optimizer),
+            **optimizer_tensors("judge_optimizer", self._judge_optimizer),
+            "encoder_frozen": torch.tensor(self._encoder_frozen),
+        }
+
+    def load(self, tensors: Mapping[str, Tensor]) -> None:
+        """Set what `tensors` gave."""
+        load_module("model", self.model, tensors)
+        load_module("average", self.average.model, tensors)
+        load_module("judge", self._judge, tensors)
+        load_optimizer("optimizer", self._optimizer, tensors)
+        load_optimizer("judge_optimizer", self._judge_optimizer, tensors)
+        self._encoder_frozen = bool(tensors["encoder_frozen"])
+        self._encoding.requires_grad_(not self._encoder_frozen)
+
+    @torch.no_grad()
+    def evaluate(self) -> dict[str, float]:
+        """Return PSNR, L1 and perceptual distance on held-out crops, and the spread of the latent channels."""
+        sums: dict[str, float] = {}
+        latents = []
+        for part in torch.split(self._held_out, 16):
+            images = to_tensor(part.to(self._device))
+            latent = self.average.model.encode(images).latent_dist.mode()
+            made = self.average.model.decode(latent).sample.clamp(-1, 1)
+            latents.append(latent)
+            # Peak 2, since the range is [-1, 1].
+            psnr = 10 * torch.log10(4 / (made - images).square().mean(dim=(1, 2, 3)))
+            values = {"psnr": psnr.sum(), "l1": (made - images).abs().mean(dim=(1, 2, 3)).sum()}
+            if self._perceptual is not None:
+                values["perceptual"] = self._perceptual(made, images).sum()
+            for key, value in values.items():
+                sums[key] = sums.get(key, 0.0) + float(value)
+        deviation = torch.cat(latents).std(dim=(0, 2, 3))
+        figures = {key: value / len(self._held_out) for key, value in sums.items()}
+        return figures | {f"latent_std_{index}": float(value) for index, value in enumerate(deviation)}
+
+    @torch.no_grad()
+    def picture(self) -> Image:
+        """Return held-out images over their reconstructions."""
+        originals = self._held_out[:_SHOWN]
+        images = to_tensor(originals.to(self._device))
+        made = self.average.model(images).sample
+        return grid([originals.numpy(), to_images(made)])

@@ -1,0 +1,195 @@
+"""What is trained and how: plain data, stored as JSON beside the training state."""
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from rdcodecs.prior.errors import PriorError
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True)
+class AutoencoderConfig:
+    """The autoencoder (diffusers' `AutoencoderKL`) and its training.
+
+    Attributes:
+        block_out_channels: width of each level; the stride is 2 to the power of their number less one.
+        layers_per_block: residual blocks a level.
+        norm_groups: of every group normalisation.
+        crop: side of the training crops in pixels.
+        learning_rate: peak, at the reference batch that `batch` names; it follows a cosine to nothing.
+        batch: crops to a step; 0 picks 8 on a CPU and 64 on a GPU.
+        kl_weight: of the posterior's divergence, mean over latent samples.
+        ms_ssim_weight: of 1 - MS-SSIM, from the start.
+        perceptual_weight: of the perceptual distance.
+        perceptual_from: share of the training after which the perceptual loss acts.
+        adversarial_weight: of the patch-adversarial loss, after its gradient has been scaled to that of the rest.
+        adversarial_from: share of the training after which the adversarial loss acts and the encoder is frozen.
+        freeze_encoder: leave the latents as they are from the beginning, e.g. to go on with a decoder alone.
+    """
+
+    block_out_channels: tuple[int, ...] = (32, 64, 128, 192)
+    layers_per_block: int = 1
+    norm_groups: int = 16
+    crop: int = 128
+    learning_rate: float = 4e-4
+    batch: int = 0
+    kl_weight: float = 1e-4
+    ms_ssim_weight: float = 0.0
+    perceptual_weight: float = 0.5
+    perceptual_from: float = 0.35
+    adversarial_weight: float = 0.1
+    adversarial_from: float = 0.7
+    freeze_encoder: bool = False
+
+
+@dataclass(frozen=True)
+class UNetConfig:
+    """The U-Net (diffusers' `UNet2DConditionModel`) and its training.
+
+    Attributes:
+        block_out_channels: width of each level; attention is at the last one only.
+        layers_per_block: residual blocks a level.
+        norm_groups: of every group normalisation.
+        head_channels: width of an attention head.
+        cross_attention_dim: width of the (null) embedding.
+        prediction_type: "v_prediction" or "epsilon".
+        crop: side of the training crops in latent samples.
+        learning_rate: peak; it follows a cosine to nothing.
+        batch: latents to a step; 0 picks 32 on a CPU and 256 on a GPU.
+        snr_gamma: of min-SNR weighting (Hang et al. 2023).
+    """
+
+    block_out_channels: tuple[int, ...] = (128, 160, 192)
+    layers_per_block: int = 1
+    norm_groups: int = 16
+    head_channels: int = 32
+    cross_attention_dim: int = 32
+    prediction_type: str = "v_prediction"
+    crop: int = 32
+    learning_rate: float = 4e-4
+    batch: int = 0
+    snr_gamma: float = 5.0
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Everything that decides a training's outcome, but for data and budget.
+
+    Attributes:
+        autoencoder: the first part.
+        unet: the second part.
+        store: side of the crops that are kept in memory, in pixels.
+        crops_per_image: at most so many crops of a large image are kept.
+        held_out: share of the image files that is not trained on.
+        seed: of weights, order, crops and noise.
+        ema_gamma: exponent of the power-function average of the weights (Karras et al. 2024, section 3.1); 16.97
+            gives a relative width of 0.05.
+        warmup: steps over which the learning rate rises.
+    """
+
+    autoencoder: AutoencoderConfig = field(default_factory=AutoencoderConfig)
+    unet: UNetConfig = field(default_factory=UNetConfig)
+    store: int = 256
+    crops_per_image: int = 16
+    held_out: float = 0.02
+    seed: int = 0
+    ema_gamma: float = 16.97
+    warmup: int = 200
+
+
+PRESETS: dict[str, TrainConfig] = {
+    "tiny": TrainConfig(),
+    # For two CPU cores: half the parameters, a fifth of the time.
+    "cpu": TrainConfig(
+        autoencoder=AutoencoderConfig(block_out_channels=(16, 32, 64, 96)),
+        unet=UNetConfig(block_out_channels=(64, 128, 192), crop=16),
+    ),
+    # Learns nothing much, but goes through everything in seconds.
+    "micro": TrainConfig(
+        autoencoder=AutoencoderConfig(block_out_channels=(8, 8, 8, 8), norm_groups=4, crop=64, batch=2),
+        unet=UNetConfig(
+            block_out_channels=(8, 16), norm_groups=4, head_channels=8, cross_attention_dim=8, crop=8, batch=4
+        ),
+        store=64,
+        warmup=2,
+    ),
+}
+
+
+def to_json(config: Any) -> str:
+    """Return a configuration as JSON text."""
+    return json.dumps(dataclasses.asdict(config), indent=2)
+
+
+def read_config(path: Path) -> TrainConfig:
+    """Read a configuration; what the file leaves out takes its default.
+
+    Raises:
+        PriorError: it cannot be read, or names a setting that does not exist.
+    """
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise PriorError(f"'{path}' cannot be read as JSON: {' '.join(str(error).split())}") from error
+    return build_config(values, path)
+
+
+def build_config(values: Mapping[str, Any], source: Path) -> TrainConfig:
+    """Return a configuration from its JSON values; `source` is named in errors.
+
+    Raises:
+        PriorError: a setting does not exist.
+    """
+    parts: dict[str, type[Any]] = {"autoencoder": AutoencoderConfig, "unet": UNetConfig}
+    built = {name: _build(cls, values[name], source) for name, cls in parts.items() if name in values}
+    return _build(TrainConfig, {**values, **built}, source)
+
+
+def change(config: TrainConfig, changes: Mapping[str, str]) -> TrainConfig:
+    """Return a configuration with some settings changed.
+
+    Args:
+        config: the one to start from.
+        changes: setting → JSON value, e.g. ``{"autoencoder.batch": "16", "seed": "3"}``.
+
+    Raises:
+        PriorError: no such setting, or a value of the wrong type.
+    """
+    values = json.loads(to_json(config))
+    for name, text in changes.items():
+        *way, last = name.split(".")
+        place = values
+        for key in way:
+            place = place.get(key, {}) if isinstance(place, dict) else {}
+        if not isinstance(place, dict) or last not in place or isinstance(place[last], dict):
+            raise PriorError(f"there is no setting '{name}': have {', '.join(_names(values))}")
+        try:
+            value = json.loads(text)
+        except ValueError:
+            value = text
+        kinds = (int, float) if isinstance(place[last], float) else type(place[last])
+        if not isinstance(value, kinds) or isinstance(value, bool) != isinstance(place[last], bool):
+            raise PriorError(f"the setting '{name}' is like {json.dumps(place[last])}, not '{text}'")
+        place[last] = value
+    return build_config(values, Path("settings"))
+
+
+def _names(values: Mapping[str, Any], prefix: str = "") -> list[str]:
+    names = []
+    for key, value in values.items():
+        names += _names(value, f"{prefix}{key}.") if isinstance(value, dict) else [prefix + key]
+    return names
+
+
+def _build(cls: type[_T], values: Mapping[str, Any], path: Path) -> _T:
+    known = {item.name for item in dataclasses.fields(cls)}  # type: ignore[arg-type]
+    for name in values:
+        if name not in known:
+            raise PriorError(f"'{path}' has a setting '{name}' that does not exist")
+    # JSON has no tuples.
+    return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})

@@ -1,0 +1,72 @@
+"""From a training's averaged weights to a folder that plain diffusers loads."""
+
+import copy
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from rdcodecs.prior.optional import diffusers
+from rdcodecs.prior.pixels import to_tensor
+
+_MODEL_INDEX = "model_index.json"
+
+
+@torch.no_grad()
+def whitened(autoencoder: nn.Module, images: Tensor, batch: int = 32) -> nn.Module:
+    """Return a copy whose latents have mean 0 and standard deviation 1 in every channel.
+
+    The affine map of each channel goes into the two 1x1 convolutions on either side of the latent, which is
+    exact: reconstructions do not change. The scaling factor becomes 1.
+
+    Args:
+        autoencoder: an `AutoencoderKL`.
+        images: uint8, shape (N, H, W, 3): those to measure on.
+        batch: images to a pass.
+    """
+    model: Any = copy.deepcopy(autoencoder).eval()
+    device = next(model.parameters()).device
+    modes = [model.encode(to_tensor(part.to(device))).latent_dist.mode() for part in torch.split(images, batch)]
+    latents = torch.cat(modes).double()
+    mean = latents.mean(dim=(0, 2, 3))
+    deviation = latents.std(dim=(0, 2, 3)).clamp(min=1e-6)
+    channels = len(mean)
+    inner, outer = model.quant_conv, model.post_quant_conv
+    inner.weight[:channels] = (inner.weight[:channels].double() / deviation.reshape(-1, 1, 1, 1)).to(inner.weight)
+    inner.bias[:channels] = ((inner.bias[:channels].double() - mean) / deviation).to(inner.bias)
+    # The second half is the logarithm of the variance.
+    inner.bias[channels:] -= 2 * deviation.log().to(inner.bias)
+    outer.bias += (outer.weight.double()[:, :, 0, 0] @ mean).to(outer.bias)
+    outer.weight.copy_(outer.weight.double() * deviation.reshape(1, -1, 1, 1))
+    model.register_to_config(scaling_factor=1.0)
+    return model  # type: ignore[no-any-return]
+
+
+def export_autoencoder(autoencoder: nn.Module, folder: Path) -> None:
+    """Write ``vae/`` in fp16 safetensors."""
+    _save_half(autoencoder, folder / "vae")
+
+
+def export_unet(unet: nn.Module, scheduler: Mapping[str, Any], folder: Path) -> None:
+    """Write ``unet/``, ``scheduler/`` and the index that makes a model of the parts."""
+    library = diffusers()
+    _save_half(unet, folder / "unet")
+    library.DDIMScheduler.from_config(dict(scheduler)).save_pretrained(folder / "scheduler")
+    index = {
+        "_class_name": "DiffusionPipeline",
+        "_diffusers_version": library.__version__,
+        "vae": ["diffusers", "AutoencoderKL"],
+        "unet": ["diffusers", "UNet2DConditionModel"],
+        "scheduler": ["diffusers", "DDIMScheduler"],
+    }
+    (folder / _MODEL_INDEX).write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
+
+
+def _save_half(module: nn.Module, folder: Path) -> None:
+    model: Any = copy.deepcopy(module).to("cpu", torch.float16)
+    # Contiguous: safetensors stores no memory layouts.
+    model.to(memory_format=torch.contiguous_format)
+    model.save_pretrained(folder, safe_serialization=True)

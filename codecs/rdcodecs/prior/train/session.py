@@ -1,0 +1,198 @@
+"""Train a whole model in a folder: the autoencoder, the U-Net on its latents, the exported model."""
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import nn
+
+from rdcodecs.prior.errors import PriorError
+from rdcodecs.prior.folder import read_json
+from rdcodecs.prior.load import load_network
+from rdcodecs.prior.optional import diffusers
+from rdcodecs.prior.train.autoencoder import AutoencoderTask, make_autoencoder
+from rdcodecs.prior.train.card import RECORD, record_part
+from rdcodecs.prior.train.config import TrainConfig, read_config, to_json
+from rdcodecs.prior.train.data import Crops
+from rdcodecs.prior.train.export import export_autoencoder, export_unet, whitened
+from rdcodecs.prior.train.latents import make_latents
+from rdcodecs.prior.train.log import read_log
+from rdcodecs.prior.train.loop import Budget, Outcome, Report, Rhythm, train
+from rdcodecs.prior.train.losses import Perceptual
+from rdcodecs.prior.train.state import latest_state, load_state
+from rdcodecs.prior.train.unet import UNetTask, make_unet, scheduler_config
+
+Part = Literal["vae", "unet"]
+
+MODEL = "model"
+"""The exported model, in a training's folder."""
+_CONFIG = "config.json"
+_ARCHITECTURE = "architecture.json"
+_MEASURED = 2048
+"""Crops on which the latents' spread is measured."""
+
+
+@dataclass(frozen=True)
+class Session:
+    """One training in one folder, over any number of runs.
+
+    Attributes:
+        out: its folder. ``vae/`` and ``unet/`` get states, logs and pictures, ``model/`` the exported model.
+        config: what is trained.
+        crops: the images.
+        device: where to train.
+        rhythm: how often to log, look and save.
+        perceptual: the autoencoder's perceptual loss.
+        start: folder of a model to go on from; its architecture is taken over.
+        compiled: compile the networks.
+        deadline: value of `time.monotonic` at which to pause.
+        report: called after each line of the log.
+    """
+
+    out: Path
+    config: TrainConfig
+    crops: Crops
+    device: torch.device
+    rhythm: Rhythm
+    perceptual: Perceptual | None = None
+    start: Path | None = None
+    compiled: bool = False
+    deadline: float | None = None
+    report: Callable[[Report], None] = lambda _report: None
+
+    @property
+    def model(self) -> Path:
+        """Folder of the exported model."""
+        return self.out / MODEL
+
+    def train(self, part: Part, budget: Budget) -> Outcome:
+        """Train a part until its budget is spent, and export it unless it was interrupted.
+
+        Raises:
+            PriorError: the state belongs to another training, or the U-Net has no autoencoder to work on.
+        """
+        return self._train_autoencoder(budget) if part == "vae" else self._train_unet(budget)
+
+    def export(self, part: Part) -> None:
+        """Export a part as its last state has it.
+
+        Raises:
+            PriorError: there is no state.
+        """
+        task = self._autoencoder_task() if part == "vae" else self._unet_task()
+        state = load_state(self.out / part, self.device)
+        if state is None:
+            raise PriorError(f"nothing has been trained in '{self.out / part}' yet")
+        task.load(state.tensors)
+        self._export(task)
+
+    def _train_autoencoder(self, budget: Budget) -> Outcome:
+        task = self._autoencoder_task()
+        return self._run(task, budget, {})
+
+    def _train_unet(self, budget: Budget) -> Outcome:
+        task = self._unet_task()
+        return self._run(task, budget, {"encoder": task.encoder})
+
+    def _run(self, task: AutoencoderTask | UNetTask, budget: Budget, facts: dict[str, str]) -> Outcome:
+        outcome = train(
+            task,
+            self.out / task.name,
+            budget,
+            facts={"data": self.crops.digest, "settings": _digest(self.config), **facts},
+            rhythm=self.rhythm,
+            device=self.device,
+            deadline=self.deadline,
+            report=self.report,
+        )
+        if outcome is not Outcome.INTERRUPTED:
+            self._export(task)
+        return outcome
+
+    def _export(self, task: AutoencoderTask | UNetTask) -> None:
+        averaged = task.average.model
+        if isinstance(task, UNetTask):
+            export_unet(averaged, scheduler_config(self.config.unet), self.model)
+        else:
+            if not self.config.autoencoder.freeze_encoder:
+                averaged = whitened(averaged, self.crops.train[:_MEASURED])
+            export_autoencoder(averaged, self.model)
+        record_part(
+            self.model / RECORD,
+            task.name,
+            read_log(self.out / task.name),
+            config=json.loads(to_json(self.config)),
+            data={
+                "digest": self.crops.digest,
+                "train_images": self.crops.files[0],
+                "train_crops": len(self.crops.train),
+                "held_out_images": self.crops.files[1],
+                "held_out_crops": len(self.crops.held_out),
+            },
+            device=str(self.device),
+        )
+
+    def _autoencoder_task(self) -> AutoencoderTask:
+        model = self._begin("vae", "AutoencoderKL", lambda: make_autoencoder(self.config.autoencoder))
+        return AutoencoderTask(
+            self.config, self.crops, self.device, model, perceptual=self.perceptual, compiled=self.compiled
+        )
+
+    def _unet_task(self) -> UNetTask:
+        source = self.model if (self.model / "vae").is_dir() else self.start
+        if source is None:
+            raise PriorError(f"the U-Net needs an autoencoder: train the part 'vae' in '{self.out}' first")
+        autoencoder = load_network(source, "vae")
+        if source != self.model:
+            export_autoencoder(autoencoder, self.model)
+        latents = make_latents(autoencoder, self.crops, self.device)
+        model = self._begin("unet", "UNet2DConditionModel", lambda: make_unet(self.config.unet))
+        return UNetTask(self.config, latents, autoencoder, self.device, model, compiled=self.compiled)
+
+    def _begin(self, part: Part, kind: str, make: Callable[[], nn.Module]) -> nn.Module:
+        """Make the network that the first run made, whose weights a state then replaces."""
+        kept = self.out / part / _ARCHITECTURE
+        # The weights depend on the seed alone, and the caller's generator is left as it was.
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.config.seed)
+            if kept.is_file() and latest_state(self.out / part) is not None:
+                known: nn.Module = getattr(diffusers(), kind).from_config(read_json(kept))
+                return known
+            start = self.start if self.start is not None and (self.start / part).is_dir() else None
+            made: Any = make() if start is None else load_network(start, part)
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        kept.write_text(json.dumps(dict(made.config), default=str), encoding="utf-8")
+        return made  # type: ignore[no-any-return]
+
+
+def settle_config(out: Path, wanted: TrainConfig | None, *, resume: bool) -> TrainConfig:
+    """Return the settings of a training, and keep them in its folder.
+
+    Args:
+        out: the training's folder.
+        wanted: the settings asked for; `None` takes those in the folder, or the defaults.
+        resume: whether the training may have begun already.
+
+    Raises:
+        PriorError: it has begun and `resume` is off, or it was begun with other settings.
+    """
+    path = out / _CONFIG
+    if not path.is_file():
+        config = wanted or TrainConfig()
+        out.mkdir(parents=True, exist_ok=True)
+        path.write_text(to_json(config) + "\n", encoding="utf-8")
+        return config
+    if not resume:
+        raise PriorError(f"'{out}' holds a training already: say --resume to go on with it, or use another folder")
+    config = read_config(path)
+    if wanted is not None and wanted != config:
+        raise PriorError(f"'{out}' was begun with other settings ({path}): leave them out to go on with it")
+    return config
+
+
+def _digest(config: TrainConfig) -> str:
+    return hashlib.sha256(to_json(config).encode()).hexdigest()

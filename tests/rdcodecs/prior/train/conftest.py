@@ -1,0 +1,16 @@
+"""A training small enough for a test."""
+
+import pytest
+
+from rdcodecs.prior.train.loop import Budget, Outcome
+from rdcodecs.prior.train.session import Session
+from small_training import make_session
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Session:
+    """A model that went through all of it."""
+    session = make_session(tmp_path_factory.mktemp("training") / "out")
+    assert session.train("vae", Budget(steps=12)) is Outcome.FINISHED
+    assert session.train("unet", Budget(steps=6)) is Outcome.FINISHED
+    return session

@@ -1,0 +1,28 @@
+import torch
+
+from rdcodecs.prior.pixels import to_tensor
+from rdcodecs.prior.train.export import export_autoencoder, whitened
+from small_models import make_vae
+
+
+def test_whitening_is_exact(tmp_path) -> None:
+    vae = make_vae()
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, (6, 64, 64, 3), generator=generator, dtype=torch.uint8)
+    white = whitened(vae, images, batch=4)
+    pixels = to_tensor(images)
+    with torch.no_grad():
+        before, after = vae.encode(pixels).latent_dist, white.encode(pixels).latent_dist
+        mode = after.mode()
+        torch.testing.assert_close(mode.mean(dim=(0, 2, 3)), torch.zeros(4), atol=1e-4, rtol=0)
+        torch.testing.assert_close(mode.std(dim=(0, 2, 3)), torch.ones(4), atol=1e-3, rtol=0)
+        # The same latents in other units: same reconstruction, same noise relative to the spread.
+        torch.testing.assert_close(white.decode(mode).sample, vae.decode(before.mode()).sample, atol=1e-4, rtol=1e-4)
+        spread = before.mode().std(dim=(0, 2, 3), keepdim=True)
+        torch.testing.assert_close(after.std * spread, before.std, atol=1e-5, rtol=1e-3)
+    assert white.config.scaling_factor == 1.0
+    assert vae.config.scaling_factor == 0.18215
+    export_autoencoder(white, tmp_path)
+    reloaded = type(vae).from_pretrained(tmp_path / "vae", low_cpu_mem_usage=False)
+    assert reloaded.config.scaling_factor == 1.0
+    assert not list((tmp_path / "vae").glob("*.bin"))

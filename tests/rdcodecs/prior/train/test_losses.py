@@ -1,0 +1,82 @@
+import math
+
+import pytest
+import torch
+
+from rdcodecs.prior.train.average import Average
+from rdcodecs.prior.train.losses import (
+    PatchDiscriminator,
+    gaussian_divergence,
+    gradient_balance,
+    hinge_discriminator,
+    hinge_generator,
+    min_snr_weight,
+    ms_ssim_loss,
+    schedule,
+)
+
+
+def test_divergence_is_torchs_own() -> None:
+    mean, log_variance = torch.randn(2, 4, 3, 3), torch.randn(2, 4, 3, 3)
+    made = torch.distributions.Normal(mean, (0.5 * log_variance).exp())
+    wanted = torch.distributions.kl_divergence(made, torch.distributions.Normal(0.0, 1.0)).mean()
+    torch.testing.assert_close(gaussian_divergence(mean, log_variance), wanted)
+
+
+def test_min_snr_weights() -> None:
+    # Signal-to-noise ratios of 99, 1 and 0, and the floor of 0.1.
+    alphas = torch.tensor([0.99, 0.5, 0.0])
+    torch.testing.assert_close(min_snr_weight(alphas, 5.0, "v_prediction"), torch.tensor([5 / 100, 1 / 2, 0.1]))
+    torch.testing.assert_close(min_snr_weight(alphas[:2], 5.0, "epsilon"), torch.tensor([5 / 99, 1.0]))
+
+
+def test_the_discriminators_margin() -> None:
+    real, made = torch.tensor([2.0, 0.5]), torch.tensor([-2.0, 0.5])
+    assert float(hinge_discriminator(real, made)) == 0.5 * ((0 + 0.5) / 2 + (0 + 1.5) / 2)
+    assert float(hinge_generator(made)) == 0.75
+
+
+def test_the_discriminator_sees_patches() -> None:
+    judge = PatchDiscriminator(24)
+    image = torch.zeros(1, 3, 128, 128)
+    other = image.clone()
+    other[..., :8, :8] = 1
+    changed = (judge(image) != judge(other))[0, 0]
+    assert changed.shape == (15, 15)
+    assert bool(changed[0, 0])
+
+
+def test_balanced_gradients_have_the_same_norm() -> None:
+    first, second = torch.randn(50), torch.randn(50) * 7
+    factor = gradient_balance(first, second)
+    torch.testing.assert_close((factor * second).norm(), first.norm(), rtol=1e-3, atol=0)
+
+
+@pytest.mark.parametrize("side", [64, 128, 192])
+def test_structure_loss(side: int) -> None:
+    image = torch.rand(1, 3, side, side, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    assert float(ms_ssim_loss(image, image)) == pytest.approx(0, abs=1e-6)
+    assert float(ms_ssim_loss(image * 0.2, image)) > 0.05
+
+
+def test_schedule() -> None:
+    assert schedule(0.0, 0, 10) == pytest.approx(0.1)
+    assert schedule(0.0, 100, 10) == 1.0
+    assert schedule(0.5, 100, 10) == pytest.approx(0.01 + 0.99 / 2)
+    assert schedule(1.7, 100, 10) == pytest.approx(0.01)
+
+
+def test_the_average_weighs_later_steps_more() -> None:
+    """The weight of step t of T is its share of t**gamma, Karras et al. 2024, equation 126, by direct summation."""
+    layer = torch.nn.Linear(1, 1, bias=False)
+    gamma, steps = 3.0, 400
+    average = Average(layer, gamma)
+    values = [math.sin(step / 40) for step in range(steps)]
+    for step, value in enumerate(values):
+        with torch.no_grad():
+            layer.weight.fill_(value)
+        average.update(step)
+    weights = [(step + 1) ** gamma for step in range(steps)]
+    wanted = sum(weight * value for weight, value in zip(weights, values, strict=True)) / sum(weights)
+    assert float(average.model.weight) == pytest.approx(wanted, abs=0.02)
+    assert not average.model.weight.requires_grad

@@ -1,0 +1,260 @@
+"""The training as a whole."""
+
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+
+import small_training
+from rdcodecs.prior import PriorError, load
+from rdcodecs.prior.train.card import CARD, write_card
+from rdcodecs.prior.train.loop import Budget, Outcome, Report, Rhythm
+from rdcodecs.prior.train.pictures import sample_sheet
+from rdcodecs.prior.train.session import Session, settle_config
+from rdcodecs.prior.train.state import latest_state, load_state
+from small_training import CONFIG, make_session, small_crops
+
+
+def tensors_of(folder: Path) -> dict[str, torch.Tensor]:
+    state = load_state(folder)
+    assert state is not None
+    return dict(state.tensors)
+
+
+def assert_same_weights(one: Path, other: Path) -> None:
+    ours, theirs = tensors_of(one), tensors_of(other)
+    assert ours.keys() == theirs.keys()
+    different = [name for name, value in ours.items() if not torch.equal(value, theirs[name])]
+    assert not different
+
+
+def test_the_model_is_loaded_by_name_and_by_plain_diffusers(trained: Session) -> None:
+    from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
+
+    vae = AutoencoderKL.from_pretrained(trained.model / "vae", low_cpu_mem_usage=False)
+    unet = UNet2DConditionModel.from_pretrained(trained.model / "unet", low_cpu_mem_usage=False)
+    scheduler = DDIMScheduler.from_pretrained(trained.model / "scheduler")
+    assert scheduler.config.prediction_type == "v_prediction"
+    assert float(scheduler.alphas_cumprod[-1]) < 1e-6  # the last level is pure noise
+    prior = load(trained.model, device="cpu")
+    noise = prior.noise((32, 32), [0])
+    with torch.no_grad():
+        mine = prior.denoise(noise, 400)
+        theirs = unet(noise, 400, encoder_hidden_states=torch.zeros(1, 1, 8)).sample
+        torch.testing.assert_close(mine, theirs)
+        torch.testing.assert_close(prior.decode(noise), vae.decode(noise).sample)
+    for path in trained.model.rglob("*.safetensors"):
+        assert {value.dtype for value in load_file(path).values()} == {torch.float16}
+    assert not [path for path in trained.model.rglob("*") if path.suffix in {".bin", ".pt", ".ckpt", ".pkl"}]
+
+
+def test_latents_are_white_on_the_training_images(trained: Session) -> None:
+    prior = load(trained.model, device="cpu")
+    with torch.inference_mode():
+        latents = prior.encode(trained.crops.train.numpy())
+    assert float((latents.std(dim=(0, 2, 3)) - 1).abs().max()) < 0.05
+    assert float(latents.mean(dim=(0, 2, 3)).abs().max()) < 0.05
+
+
+def test_it_learns(tmp_path: Path) -> None:
+    config = dataclasses.replace(CONFIG, autoencoder=dataclasses.replace(CONFIG.autoencoder, adversarial_weight=0.0))
+    session = make_session(tmp_path, config)
+    session.train("vae", Budget(steps=150))
+    lines = [json.loads(line) for line in (tmp_path / "vae" / "log.jsonl").read_text().splitlines()]
+    losses = [line["l1"] for line in lines if line["kind"] == "train"]
+    assert losses[-1] < 0.5 * losses[0]
+
+
+def test_phases_come_in_their_order(trained: Session) -> None:
+    lines = [json.loads(line) for line in (trained.out / "vae" / "log.jsonl").read_text().splitlines()]
+    train = {line["step"]: line for line in lines if line["kind"] == "train"}
+    assert sorted(train) == [2, 4, 6, 8, 10, 12]
+    # Of 12 steps: perceptual from 0.35, adversarial from 0.7.
+    assert ["perceptual" in train[step] for step in sorted(train)] == [False, False, True, True, True, True]
+    assert ["discriminator" in train[step] for step in sorted(train)] == [False, False, False, False, True, True]
+    (held_out,) = [line for line in lines if line["kind"] == "held_out"]
+    assert {"psnr", "l1", "perceptual", "latent_std_0", "latent_std_3"} <= held_out.keys()
+
+
+def test_the_late_phase_leaves_the_encoder_alone(tmp_path: Path) -> None:
+    session = make_session(tmp_path, rhythm=Rhythm(log_steps=100, look_seconds=1e9, save_seconds=0))
+    session.train("vae", Budget(steps=10))
+    states = [load_state_at(path) for path in sorted((tmp_path / "vae").glob("state-*"))]
+    (before, after) = states
+    moved = {name for name in after if name.startswith("model.") and not torch.equal(before[name], after[name])}
+    assert any(name.startswith("model.decoder.") for name in moved)
+    assert not any(name.startswith(("model.encoder.", "model.quant_conv.")) for name in moved)
+
+
+def load_state_at(folder: Path) -> dict[str, torch.Tensor]:
+    tensors: dict[str, torch.Tensor] = {}
+    for shard in folder.glob("*.safetensors"):
+        tensors |= {name.rpartition("#")[0]: value for name, value in load_file(shard).items()}
+    return tensors
+
+
+def test_logs_are_readable_by_tensorboard(trained: Session) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    board = EventAccumulator(str(trained.out / "unet" / "tensorboard"))
+    board.Reload()
+    assert [event.step for event in board.Scalars("train/loss")] == [2, 4, 6]
+    assert board.Images("picture")[0].step == 6
+    picture = Image.open(trained.out / "unet" / "pictures" / "0000000006.png")
+    assert picture.size == (8 * 64 + 7 * 2, 64)
+
+
+def test_a_killed_training_goes_on_to_the_same_bits(tmp_path: Path, trained: Session) -> None:
+    steps = 12
+    program = [sys.executable, small_training.__file__, str(tmp_path), "vae", str(steps)]
+    paths = os.pathsep.join(path for path in sys.path if path)
+    environment = os.environ | {"PYTHONPATH": paths, "OMP_NUM_THREADS": str(torch.get_num_threads())}
+    with subprocess.Popen(program, env=environment) as process:
+        deadline = time.monotonic() + 120
+        while (state := latest_state(tmp_path / "vae")) is None or int(state.name[6:]) < 3:
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.002)
+        process.send_signal(signal.SIGKILL)
+    assert process.returncode == -signal.SIGKILL
+    stopped = latest_state(tmp_path / "vae")
+    assert stopped is not None
+    assert 3 <= int(stopped.name[6:]) < steps
+    session = make_session(tmp_path)
+    assert session.train("vae", Budget(steps=steps)) is Outcome.FINISHED
+    assert_same_weights(tmp_path / "vae", trained.out / "vae")
+    lines = [json.loads(line) for line in (tmp_path / "vae" / "log.jsonl").read_text().splitlines()]
+    assert len({(line["kind"], line["step"]) for line in lines}) == len(lines)
+
+
+def test_a_paused_unet_goes_on_to_the_same_bits(tmp_path: Path, trained: Session) -> None:
+    import shutil
+
+    shutil.copytree(trained.model / "vae", tmp_path / "model" / "vae")
+    rhythm = Rhythm(log_steps=2, look_seconds=1e9, save_seconds=1e9, shard_mib=0.05)
+    reports: list[Report] = []
+
+    def stop_after_two(report: Report) -> None:
+        reports.append(report)
+        if report.step == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    first = make_session(tmp_path, rhythm=rhythm, report=stop_after_two)
+    assert first.train("unet", Budget(steps=6)) is Outcome.INTERRUPTED
+    assert latest_state(tmp_path / "unet") == tmp_path / "unet" / "state-0000000002"
+    assert [report.step for report in reports] == [2]
+    assert make_session(tmp_path).train("unet", Budget(steps=6)) is Outcome.FINISHED
+    assert_same_weights(tmp_path / "unet", trained.out / "unet")
+
+
+def test_seeded_samples_are_the_same_bits_in_two_runs(trained: Session) -> None:
+    sheets = [sample_sheet(load(trained.model, device="cpu"), 48, steps=(2, 5), columns=3) for _ in range(2)]
+    assert np.array_equal(*sheets)
+    assert sheets[0].shape == (2 * 48 + 2, 3 * 48 + 2 * 2, 3)
+    assert not np.array_equal(
+        sheets[0], sample_sheet(load(trained.model, device="cpu"), 48, steps=(2, 5), columns=3, seed=9)
+    )
+
+
+def test_two_seeds_give_two_models(tmp_path: Path, trained: Session) -> None:
+    make_session(tmp_path, dataclasses.replace(CONFIG, seed=1)).train("vae", Budget(steps=1))
+    name = "model.decoder.conv_in.weight"
+    assert not torch.equal(tensors_of(tmp_path / "vae")[name], tensors_of(trained.out / "vae")[name])
+
+
+def test_epsilon_prediction_trains_too(tmp_path: Path, trained: Session) -> None:
+    config = dataclasses.replace(CONFIG, unet=dataclasses.replace(CONFIG.unet, prediction_type="epsilon"))
+    session = make_session(tmp_path, config, start=trained.model)
+    # The U-Net of another model to begin with, and its autoencoder to work on.
+    session.train("unet", Budget(steps=2))
+    prior = load(tmp_path / "model", device="cpu")
+    assert prior.prediction_type == "epsilon"
+    assert bool(prior.sample(prior.noise((32, 32), [0]), 3).isfinite().all())
+    assert load(trained.model, device="cpu").null_embedding.shape == prior.null_embedding.shape
+
+
+def test_a_decoder_can_go_on_alone(tmp_path: Path, trained: Session) -> None:
+    changed = dataclasses.replace(CONFIG.autoencoder, freeze_encoder=True)
+    session = make_session(tmp_path, dataclasses.replace(CONFIG, autoencoder=changed), start=trained.model)
+    session.train("vae", Budget(steps=3))
+    before = load_file(trained.model / "vae" / "diffusion_pytorch_model.safetensors")
+    after = load_file(session.model / "vae" / "diffusion_pytorch_model.safetensors")
+    moved = {name for name, value in after.items() if not torch.equal(value, before[name])}
+    assert moved
+    assert not any(name.startswith(("encoder.", "quant_conv.")) for name in moved)
+
+
+def test_a_time_budget_pauses_and_ends(tmp_path: Path) -> None:
+    paused = make_session(tmp_path, deadline=time.monotonic())
+    assert paused.train("vae", Budget(minutes=60)) is Outcome.PAUSED
+    assert make_session(tmp_path).train("vae", Budget(minutes=0.02)) is Outcome.FINISHED
+    state = load_state(tmp_path / "vae")
+    assert state is not None
+    assert state.facts["seconds"] >= 0.02 * 60
+
+
+@pytest.mark.parametrize("budget", [{}, {"steps": 1, "minutes": 1}, {"steps": 0}, {"minutes": -1}])
+def test_a_budget_is_one_positive_number(budget: dict[str, int]) -> None:
+    with pytest.raises(PriorError, match="give a budget"):
+        Budget(**budget)
+
+
+def test_other_images_do_not_go_on_with_a_training(tmp_path: Path) -> None:
+    make_session(tmp_path).train("vae", Budget(steps=1))
+    other = make_session(tmp_path, crops=small_crops(count=10))
+    with pytest.raises(PriorError, match="begun with other data"):
+        other.train("vae", Budget(steps=2))
+
+
+def test_a_unet_does_not_go_on_with_other_latents(tmp_path: Path, trained: Session) -> None:
+    make_session(tmp_path, start=trained.model).train("unet", Budget(steps=1))
+    make_session(tmp_path).train("vae", Budget(steps=1))
+    with pytest.raises(PriorError, match="begun with other encoder"):
+        make_session(tmp_path).train("unet", Budget(steps=2))
+
+
+def test_a_unet_needs_an_autoencoder(tmp_path: Path) -> None:
+    with pytest.raises(PriorError, match=r"train the part 'vae' in .* first"):
+        make_session(tmp_path).train("unet", Budget(steps=1))
+
+
+def test_nothing_trained_cannot_be_exported(tmp_path: Path) -> None:
+    with pytest.raises(PriorError, match="nothing has been trained"):
+        make_session(tmp_path).export("vae")
+
+
+def test_a_state_can_be_exported_again(tmp_path: Path, trained: Session) -> None:
+    import shutil
+
+    shutil.copytree(trained.out / "vae", tmp_path / "vae")
+    make_session(tmp_path).export("vae")
+    path = Path("vae", "diffusion_pytorch_model.safetensors")
+    assert (tmp_path / "model" / path).read_bytes() == (trained.model / path).read_bytes()
+
+
+def test_a_training_is_not_overwritten(tmp_path: Path) -> None:
+    assert settle_config(tmp_path, CONFIG, resume=False) == CONFIG
+    with pytest.raises(PriorError, match="holds a training already: say --resume"):
+        settle_config(tmp_path, CONFIG, resume=False)
+    assert settle_config(tmp_path, None, resume=True) == CONFIG
+    with pytest.raises(PriorError, match="begun with other settings"):
+        settle_config(tmp_path, dataclasses.replace(CONFIG, seed=9), resume=True)
+
+
+def test_the_card_tells_how_it_was_trained(trained: Session) -> None:
+    text = write_card(trained.model).read_text()
+    assert "12 steps in" in text
+    assert "6 steps in" in text
+    assert f"{len(trained.crops.train)} crops of {trained.crops.files[0]} images" in text
+    assert "noise loss 900" in text
+    (trained.model / CARD).unlink()
