@@ -190,7 +190,7 @@ def _scores(names: tuple[str, ...], reference: _Reference, image: Image) -> dict
     def value(name: str) -> float | None:
         metric = _metric(name)
         if isinstance(metric, DerivedMetric):
-            base = values.get(metric.base, value(metric.base))
+            base = values[metric.base] if metric.base in values else value(metric.base)
             return None if base is None else metric.derive(base)
         if side < metric.min_side:
             return None

@@ -468,9 +468,12 @@ def _count(out: Path) -> int:
         return 0
 
 
-def test_ctrl_c_keeps_what_was_measured_and_writes_the_tables(tmp_path: Path, images: Path) -> None:
+@pytest.mark.parametrize("order", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_keeps_what_was_measured_and_writes_the_tables(
+    tmp_path: Path, images: Path, order: signal.Signals
+) -> None:
     with _start_slow_run(tmp_path, images) as process:
-        process.send_signal(signal.SIGINT)
+        process.send_signal(order)
         _, errors = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "interrupted: " in errors

@@ -1,6 +1,7 @@
 """rdbench run: measure what is missing, write the results folder."""
 
 import argparse
+import signal
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -45,6 +46,8 @@ def execute(options: argparse.Namespace) -> int:
     """Run; 3 where cells failed, 130 where Ctrl-C ended it."""
     from rdbench.run import run
 
+    # A cluster's scheduler ends a job with SIGTERM: what was measured is then written as after Ctrl-C.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     experiment = select(load_experiment(find_experiment(options.experiment)), options)
     result = run(
         experiment,
