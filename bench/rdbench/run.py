@@ -40,8 +40,8 @@ class RunResult:
         missing: one line for each codec or metric that was left out.
         interrupted: whether Ctrl-C ended it early.
         wall_s: wall-clock seconds of the measuring.
-        harness_share: share of the workers' time that went neither into codecs nor into metrics, 0 to 1; None
-            where nothing was measured.
+        harness_share: share of the workers' wall-clock time, their start and idle time included, that went neither
+            into codecs nor into metrics, 0 to 1; None where nothing was measured, or not by workers of this run.
     """
 
     measured: int
@@ -58,6 +58,7 @@ def run(
     out: Path,
     *,
     workers: int | None = None,
+    threads: int = 1,
     keep: bool = False,
     force: bool = False,
     executor: Executor | None = None,
@@ -68,7 +69,8 @@ def run(
     Args:
         experiment: what to measure.
         out: the results folder; made where it is missing.
-        workers: number of worker processes; by default as many as there are processors.
+        workers: number of worker processes; by default as many as the processors have room for.
+        threads: threads that numerical libraries may use in each worker. Times depend on it.
         keep: keep bitstreams and reconstructions. A later run decodes kept bitstreams instead of encoding again.
         force: measure again what is known.
         executor: runs the tasks instead of local worker processes (a Dask cluster's `Client.get_executor()`).
@@ -91,9 +93,10 @@ def run(
         _announce(plan, console)
         started, clock = datetime.now(UTC), time.perf_counter()
         counts = _Counts()
-        workers = workers or os.cpu_count() or 1
+        workers = workers or max(1, (os.cpu_count() or 1) // threads)
+        lanes = min(workers, len(plan.tasks))
         if plan.tasks:
-            with _executor(executor, workers, len(plan.tasks)) as pool:
+            with _executor(executor, lanes, threads) as pool:
                 _measure_all(plan, pool, workers, ledger, known, console, counts)
         wall = time.perf_counter() - clock
         result = RunResult(
@@ -103,12 +106,13 @@ def run(
             missing=plan.missing,
             interrupted=counts.interrupted,
             wall_s=wall,
-            harness_share=1 - counts.useful_s / counts.task_s if counts.task_s else None,
+            harness_share=1 - counts.useful_s / (wall * lanes) if lanes and executor is None else None,
         )
         facts = {
             "started": started.isoformat(timespec="seconds"),
             "wall_s": round(wall, 3),
             "workers": workers,
+            "threads": threads,
             "measured": result.measured,
             "failed": result.failed,
             "known": result.known,
@@ -171,24 +175,22 @@ def _read_ledger(path: Path) -> tuple[Ledger, dict[str, Cell]]:
 class _Counts:
     def __init__(self) -> None:
         self.measured = self.failed = 0
-        self.task_s = self.useful_s = 0.0
+        self.useful_s = 0.0
         self.interrupted = False
 
     def add(self, measured: Measured) -> None:
         errors = sum(bool(cell.error) for cell in measured.cells)
         self.failed += errors
         self.measured += len(measured.cells) - errors
-        self.task_s += measured.total_s
         self.useful_s += measured.codec_s + measured.metrics_s
 
 
 @contextlib.contextmanager
-def _executor(given: Executor | None, workers: int, tasks: int) -> Iterator[Executor]:
+def _executor(given: Executor | None, lanes: int, threads: int) -> Iterator[Executor]:
     if given is not None:
         yield given
         return
-    processors = os.cpu_count() or 1
-    pool = LaneExecutor(min(workers, tasks), threads=max(1, processors // workers))
+    pool = LaneExecutor(lanes, threads=threads)
     try:
         yield pool
     except BaseException:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from rdbench.cli import main
+from rdbench.experiment import CodecEntry, Experiment
 from rdcodecs import StreamError, load_codec
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -69,3 +70,18 @@ def test_the_codec_in_the_guide_is_found_by_its_entry_point(deflate: Path, tmp_p
     (line,) = (line for line in done.stdout.splitlines() if line.split()[:1] == ["deflate"])
     assert "step 1..128" in line
     assert line.rstrip().endswith("yes")
+
+
+@pytest.mark.parametrize("model", [Experiment, CodecEntry])
+def test_the_reference_has_every_key_of_an_experiment(model: type[Experiment] | type[CodecEntry]) -> None:
+    reference = (DOCS / "experiments.md").read_text()
+    for name, field in model.model_fields.items():
+        assert f"| `{name}` | {field.description} |" in reference
+
+
+def test_links_between_the_documents_lead_somewhere() -> None:
+    root = DOCS.parent
+    for document in [root / "README.md", *DOCS.glob("*.md"), *(root / "results").glob("*/README.md")]:
+        for target in re.findall(r"\]\(([^)#]+)", document.read_text()):
+            if not target.startswith(("http", "mailto")):
+                assert (document.parent / target).exists(), f"{document.name} links to {target}"

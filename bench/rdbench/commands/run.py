@@ -36,6 +36,7 @@ def add_parser(commands: "Commands") -> None:
     parser.add_argument("--rates", help="rate points for codecs added with --codec, e.g. 22,27,32")
     parser.add_argument("--out", type=Path, help="results folder (default: results/NAME)")
     parser.add_argument("--workers", type=_positive, help="worker processes (default: one a processor)")
+    parser.add_argument("--threads", type=_positive, default=1, help="threads in each worker (default: 1)")
     parser.add_argument("--limit", type=_positive, help="only the first N images")
     parser.add_argument("--keep", action="store_true", help="keep bitstreams and reconstructions")
     parser.add_argument("--force", action="store_true", help="measure again what is known")
@@ -53,6 +54,7 @@ def execute(options: argparse.Namespace) -> int:
         experiment,
         options.out or RESULTS / experiment.name,
         workers=options.workers,
+        threads=options.threads,
         keep=options.keep,
         force=options.force,
     )
