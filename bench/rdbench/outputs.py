@@ -1,6 +1,6 @@
 """Write a results folder: records, summary, BD figures, plots, provenance."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,12 +43,31 @@ def write_outputs(
         run: facts of the run, for the provenance.
         console: where notes go.
     """
-    write_records(out / RECORDS, experiment.name, select_cells(cells, plan.planned, dataset), list(plan.metrics))
+    chosen = select_cells(cells, plan.planned, dataset)
+    write_records(out / RECORDS, experiment.name, chosen, list(plan.metrics))
+    mixed = _mixed_versions(chosen, plan)
+    for line in mixed:
+        console.print(line, style="yellow", markup=False, highlight=False, soft_wrap=True)
     codecs = {label: codec.fingerprint for label, codec in plan.codecs.items()}
-    write_provenance(out / PROVENANCE, experiment, codecs=codecs, metrics=plan.metrics, run=run)
+    write_provenance(out / PROVENANCE, experiment, codecs=codecs, metrics=plan.metrics, run={**run, "warnings": mixed})
     write_derived(
         out, anchor=experiment.anchor, bd_method=experiment.bd_method, overlay=experiment.overlay, console=console
     )
+
+
+def _mixed_versions(cells: Iterable[Cell], plan: Plan) -> list[str]:
+    """Return a line for each metric of which some rows were computed by another version than is installed now."""
+    labels: dict[str, set[str]] = {}
+    digests = plan.metric_digests
+    for cell in cells:
+        for name, fingerprint in digests.items():
+            if cell.metric_fingerprints.get(name, fingerprint) != fingerprint:
+                labels.setdefault(name, set()).add(cell.label)
+    return [
+        f"{name} of {', '.join(sorted(some))} was computed by another version of the metric: run these again, "
+        "or do not compare them with the rest"
+        for name, some in labels.items()
+    ]
 
 
 def are_there(out: Path) -> bool:

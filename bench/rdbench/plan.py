@@ -58,6 +58,11 @@ class Plan:
     images: int = 0
     digest: str = ""
 
+    @property
+    def metric_digests(self) -> dict[str, str]:
+        """Digests of the metrics' fingerprints, by name."""
+        return {name: digest(fingerprint) for name, fingerprint in self.metrics.items()}
+
 
 def make_plan(
     experiment: Experiment,
@@ -83,7 +88,7 @@ def make_plan(
     plan.missing += lines
     plan.codecs, lines = available_entries(experiment.codecs)
     plan.missing += lines
-    metric_digests = {name: digest(fingerprint) for name, fingerprint in plan.metrics.items()}
+    metric_digests = plan.metric_digests
     by_stream = _by_stream(known.values()) if keep else {}
     images = [_image_digest(item) for item in items]
     for item, image in zip(items, images, strict=True):

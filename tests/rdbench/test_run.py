@@ -21,6 +21,7 @@ import faulty_codecs
 from rdbench.errors import BenchError
 from rdbench.experiment import Experiment
 from rdbench.ledger import Ledger
+from rdbench.metrics.psnr import PSNR
 from rdbench.run import LEDGER_NAME, run
 
 MakeExperiment = Callable[..., Experiment]
@@ -152,6 +153,19 @@ def test_rows_of_a_codec_that_is_not_here_stay(
     run(experiment("Quantizer", "Scribbling"), out, executor=thread, console=console)
     run(experiment("Quantizer"), out, executor=thread, console=console, force=True)
     assert {row["label"] for row in rows(out)} == {"quantizer", "scribbling"}
+
+
+def test_values_of_another_version_of_a_metric_are_said(
+    experiment: MakeExperiment, tmp_path: Path, thread: Executor, console: Console, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    run(experiment("Quantizer", "WrongSize"), out, executor=thread, console=console)
+    monkeypatch.setattr(PSNR, "fingerprint", lambda _: {"version": "new"})
+    run(experiment("Quantizer"), out, executor=thread, console=console)
+    line = "psnr of wrong-size was computed by another version of the metric"
+    assert line in text_of(console)
+    assert line in (out / "provenance.json").read_text()
+    assert run(experiment("Quantizer", "WrongSize"), out, executor=thread, console=console).known == 12
 
 
 def test_one_encode_serves_every_decode_option_and_label(
