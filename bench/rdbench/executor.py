@@ -195,16 +195,22 @@ def _die_with_parent(folder: Path) -> None:
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()  # also returns when the parent was killed with -9
+        _kill_children(os.getpid())
         shutil.rmtree(folder, ignore_errors=True)
         with contextlib.suppress(OSError):
             folder.parent.rmdir()  # the last worker to go takes the common folder along
-        _kill_tree(os.getpid())
+        psutil.Process().kill()
 
 
 def _kill_tree(pid: int) -> None:
-    """Kill a process and the encoders it has started, its own last."""
+    """Kill a process with the encoders it has started."""
+    _kill_children(pid)
     with contextlib.suppress(psutil.NoSuchProcess):
-        process = psutil.Process(pid)
-        for child in [*process.children(recursive=True), process]:
+        psutil.Process(pid).kill()
+
+
+def _kill_children(pid: int) -> None:
+    with contextlib.suppress(psutil.NoSuchProcess):
+        for child in psutil.Process(pid).children(recursive=True):
             with contextlib.suppress(psutil.NoSuchProcess):
                 child.kill()

@@ -46,3 +46,15 @@ def test_every_cell_was_measured(name: str, images: int) -> None:
     assert set(records["label"]) >= {"vtm", "vvenc", "heic", "avif", "jxl", "jpeg2000", "webp", "jpeg"}
     sizes = records["width"] * records["height"]
     assert np.allclose(records["bpp"], 8 * records["bytes"] / sizes, atol=1e-6)
+
+
+def test_the_table_in_the_readme_is_that_of_the_results() -> None:
+    bd = pd.read_csv(RESULTS / "kodak" / "bd.csv").set_index(["label", "metric"])
+    lines = [line.split("|") for line in (RESULTS.parent / "README.md").read_text().splitlines() if " to " in line]
+    table = [cells for cells in lines if len(cells) == 6]
+    assert len(table) == 8
+    for _, label, *figures, _ in table:
+        for metric, figure in zip(["psnr", "ms_ssim", "st_lpips_alex"], figures, strict=True):
+            row = bd.loc[(label.strip(" `"), metric)]
+            expected = f"{row['bd_rate']:+.1f} % ({row['bd_rate_low']:+.1f} to {row['bd_rate_high']:+.1f})"
+            assert figure.strip() == expected
