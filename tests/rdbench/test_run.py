@@ -463,7 +463,14 @@ def _start_slow_run(tmp_path: Path, images: Path) -> "subprocess.Popen[str]":
         str(tmp_path / "out"),
     ]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
-    process = subprocess.Popen([*command, "--workers", "1"], stderr=subprocess.PIPE, text=True, env=environment)
+    process = subprocess.Popen(
+        [*command, "--workers", "1"],
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+        # Where these tests run in the background, Ctrl-C is ignored, and children inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     deadline = time.monotonic() + 60
     while _count(tmp_path / "out") < 2:
         assert time.monotonic() < deadline, "the run never got anywhere"

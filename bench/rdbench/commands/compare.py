@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from rdbench.compare import Comparison
     from rdbench.curves import CurveSource
 
+_TABLE_WIDTH = 120
+
 
 def add_parser(commands: "Commands") -> None:
     """Declare the command."""
@@ -49,6 +51,7 @@ def execute(options: argparse.Namespace) -> int:
     base, new = (find_curve(name, options.results) for name in (options.base, options.new))
     comparisons = compare_curves(base, new, options.metric, method=options.method)
     console = Console()
+    console.width = max(console.width, _TABLE_WIDTH)  # a narrow terminal wraps lines; figures are never cut off
     console.print(_table(comparisons))
     for line in _remarks(comparisons):
         console.print(line, markup=False, highlight=False, soft_wrap=True)

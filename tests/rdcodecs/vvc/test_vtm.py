@@ -86,7 +86,8 @@ class TestCommand:
         data = VTM().encode(image, 27)
         assert data == stream_444
         arguments = (folder / "arguments").read_text().split()
-        pairs = dict(zip(arguments[:-4:2], arguments[1:-4:2], strict=True))
+        options = [argument for argument in arguments if not argument.startswith("--")]
+        pairs = dict(zip(options[::2], options[1::2], strict=True))
         assert pairs["-c"] == str(folder / "encoder_intra_vtm.cfg")
         assert (pairs["-q"], pairs["-wdt"], pairs["-hgt"], pairs["-f"]) == ("27", "33", "31", "1")
         assert {"--InputChromaFormat=444", "--InputBitDepth=8", "--ConformanceWindowMode=1"} < set(arguments)
