@@ -52,12 +52,15 @@ def write_provenance(
     """
     before = read_provenance(path)
     content = experiment.model_dump(mode="json")
+    runs = list(before.get("runs", []))
+    if not runs or run["measured"] or run["failed"]:  # a run that found everything known adds nothing to know
+        runs.append(dict(run) | describe_machine())
     data = {
         "experiment": content,
         "experiment_sha256": hashlib.sha256(canonical_json(content).encode()).hexdigest(),
         "codecs": _entries(before, "codecs") | {k: _with_digest(v) for k, v in codecs.items()},
         "metrics": _entries(before, "metrics") | {k: _with_digest(v) for k, v in metrics.items()},
-        "runs": [*before.get("runs", []), dict(run) | describe_machine()],
+        "runs": runs,
     }
     with atomic_text(path) as file:
         json.dump(data, file, indent=2, sort_keys=True, ensure_ascii=False, default=str)

@@ -371,8 +371,10 @@ def test_results_that_came_with_a_clone_are_known(
     (tmp_path / "clone").mkdir()
     for name in ("records.csv", "provenance.json"):
         shutil.copy(tmp_path / "out" / name, tmp_path / "clone" / name)
+    before = (tmp_path / "clone" / "provenance.json").read_bytes()
     result = run(experiment(), tmp_path / "clone", executor=thread, console=console)
     assert (result.measured, result.known) == (0, 12)
+    assert (tmp_path / "clone" / "provenance.json").read_bytes() == before
 
 
 def test_a_records_file_of_something_else_is_not_swallowed(
