@@ -118,13 +118,13 @@ def _compare(base: CurveSource, new: CurveSource, metric: str, method: Method, r
         return Comparison(base.name, new.name, metric, notes=(str(error),))
     notes = list(found)
     figures: list[BDResult | None] = []
-    for figure in (bd_rate, bd_quality):
+    for name, figure in (("BD-rate", bd_rate), ("BD-quality", bd_quality)):
         try:
             result = figure(anchor, test, method=method, resamples=resamples)
             notes += result.notes
             figures.append(result)
         except BDError as error:
-            notes.append(str(error))
+            notes.append(f"{name}: {error}")
             figures.append(None)
     by_image = np.array([])
     if anchor.images and anchor.images == test.images:

@@ -22,6 +22,8 @@ from typing import Any
 
 import psutil
 
+from rdbench.errors import BenchError
+
 _THREAD_VARIABLES = (
     "OMP_NUM_THREADS",
     "OPENBLAS_NUM_THREADS",
@@ -32,11 +34,11 @@ _THREAD_VARIABLES = (
 )
 
 
-class WorkerCrashError(Exception):
+class WorkerCrashError(BenchError):
     """The worker process died: the codec crashed it, or the system killed it for its memory."""
 
 
-class TaskTimeoutError(Exception):
+class TaskTimeoutError(BenchError):
     """The task ran past its time limit and was stopped, with every process it had started."""
 
 

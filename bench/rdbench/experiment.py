@@ -67,6 +67,17 @@ class Experiment(BaseModel):
     timeout: float = Field(default=3600, gt=0, description="Seconds one encode with its decodes may take.")
 
 
+class _Loader(yaml.SafeLoader):
+    """Refuses a key that stands twice in a mapping; YAML's own rule would take the last in silence."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        for key in keys:
+            if keys.count(key) > 1:
+                raise yaml.constructor.ConstructorError(None, None, f"the key '{key}' stands twice", node.start_mark)
+        return super().construct_mapping(node, deep)
+
+
 def load_experiment(path: Path) -> Experiment:
     """Read and validate an experiment.
 
@@ -77,7 +88,7 @@ def load_experiment(path: Path) -> Experiment:
         ExperimentError: one line naming the file, the key and what is wrong with it.
     """
     try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+        data = yaml.load(path.read_text(encoding="utf-8"), _Loader)  # noqa: S506 - a SafeLoader
     except FileNotFoundError as error:
         raise ExperimentError(f"no experiment file '{path}'") from error
     except (OSError, UnicodeDecodeError) as error:
@@ -175,12 +186,18 @@ def _first_problem(error: ValidationError) -> str:
     """Turn pydantic's report into one line, with a suggestion for a key that does not exist."""
     problem = error.errors(include_url=False)[0]
     *parents, key = problem["loc"]
-    where = ".".join(str(part) for part in problem["loc"])
-    if problem["type"] == "extra_forbidden":
+    if problem["type"] in {"extra_forbidden", "missing"}:
         model = CodecEntry if parents and parents[0] == "codecs" else Experiment
-        place = f" in {'.'.join(str(part) for part in parents)}" if parents else ""
-        return did_you_mean("key", str(key), model.model_fields) + place
-    if problem["type"] == "missing":
-        return f"the key '{where}' is missing"
+        message = (
+            f"the key '{key}' is missing"
+            if problem["type"] == "missing"
+            else did_you_mean("key", str(key), model.model_fields)
+        )
+        return f"{_place(parents)}: {message}" if parents else message
     message = problem["msg"].removeprefix("Value error, ")
-    return f"{where}: {message[0].lower()}{message[1:]}"
+    return f"{_place(problem['loc'])}: {message[0].lower()}{message[1:]}"
+
+
+def _place(parts: Sequence[int | str]) -> str:
+    """Return where something stands, counting from one: "codecs, entry 2, rates"."""
+    return ", ".join(f"entry {part + 1}" if isinstance(part, int) else part for part in parts)

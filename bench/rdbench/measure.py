@@ -5,6 +5,7 @@ import hashlib
 import json
 import math
 import time
+import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -14,10 +15,11 @@ from typing import Any
 import numpy as np
 
 from rdbench.datasets import Item
+from rdbench.errors import BenchError
 from rdbench.keys import canonical_json
 from rdbench.ledger import Cell
 from rdbench.metrics import DerivedMetric, Metric, metric_class
-from rdcodecs import Codec, Image, load_codec
+from rdcodecs import Codec, CodecError, Image, load_codec
 
 
 @dataclass(frozen=True)
@@ -96,9 +98,13 @@ def failed(task: Task, error: str) -> tuple[Cell, ...]:
 
 
 def one_line(error: BaseException) -> str:
-    """Return an exception as "Type: message", on one line."""
+    """Return an exception as "Type: message" on one line; with its place in the code, unless it is for the user."""
     message = " ".join(str(error).split())
-    return f"{type(error).__name__}: {message}" if message else type(error).__name__
+    line = f"{type(error).__name__}: {message}" if message else type(error).__name__
+    frames = traceback.extract_tb(error.__traceback__)
+    if not frames or isinstance(error, CodecError | BenchError):
+        return line
+    return f"{line} ({Path(frames[-1].filename).name}:{frames[-1].lineno})"
 
 
 class _Clock:

@@ -87,7 +87,9 @@ def write_derived(out: Path, *, anchor: str | None, bd_method: "Method", overlay
     with atomic_text(out / SUMMARY) as file:
         summary(records).to_csv(file, index=False, float_format=_DIGITS)
     (out / BD).unlink(missing_ok=True)  # no figures against an anchor that is none any more
-    if anchor is not None:
+    if anchor is not None and anchor not in set(records["label"]):
+        console.print(f"no BD figures: '{anchor}', the anchor, has no rows here", style="yellow", markup=False)
+    elif anchor is not None:
         try:
             table = bd_table(records, anchor, metrics, method=bd_method)
         except BenchError as error:

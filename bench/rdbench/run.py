@@ -85,6 +85,12 @@ def run(
     items = dataset.items()[: experiment.limit]
     ledger, known = open_ledger(out, console)
     with ledger:
+        others = {cell.dataset for cell in known.values()} - {dataset.name}
+        if others:
+            raise BenchError(
+                f"'{out}' holds results on {', '.join(sorted(others))}: give those on {dataset.name} a folder "
+                "of their own with --out"
+            )
         plan = make_plan(experiment, dataset.name, items, known, keep=out if keep else None, force=force)
         for line in plan.missing:
             console.print(line, style="yellow", markup=False, highlight=False, soft_wrap=True)
@@ -250,8 +256,8 @@ def _drain(tasks: Sequence[Task], pool: Executor, finished: Callable[[Task, Meas
 def _announce(plan: Plan, console: Console) -> None:
     cells = sum(len(task.cells) for task in plan.tasks)
     console.print(
-        f"{plan.images} images, {len(plan.codecs)} codecs, {len(plan.metrics)} metrics: "
-        f"{cells} cells to measure, {plan.known} known",
+        f"images: {plan.images}, codecs: {len(plan.codecs)}, metrics: {len(plan.metrics)}, "
+        f"cells to measure: {cells}, known: {plan.known}",
         highlight=False,
     )
 
@@ -275,10 +281,11 @@ def _say_undefined(plan: Plan, known: Mapping[str, Cell], console: Console) -> N
 
 def _conclude(result: RunResult, out: Path, console: Console) -> None:
     what = "interrupted" if result.interrupted else "done"
-    share = f", {result.harness_share:.1%} of it the harness" if result.harness_share is not None else ""
+    share = f", {result.harness_share:.1%} of it beside codecs and metrics" if result.harness_share is not None else ""
     console.print(
         f"{what}: {result.measured} measured, {result.failed} failed, {result.known} known "
         f"({format_seconds(result.wall_s)}{share})",
         highlight=False,
+        soft_wrap=True,
     )
     console.print(f"results: {out}", highlight=False, soft_wrap=True)

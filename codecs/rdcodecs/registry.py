@@ -46,6 +46,8 @@ def codec_class(name: str) -> type[Codec]:
         MissingDependencyError: the adapter's module needs a package that is not installed.
     """
     path, _, attribute = name.rpartition(":")
+    if name.endswith(".py"):
+        raise UnknownCodecError(f"'{name}' is a file: say which class in it, '{name}:Class'")
     if path.endswith(".py"):
         return _checked(_from_file(Path(path), attribute), name)
     known = available_codecs()

@@ -47,6 +47,7 @@ def test_workers(benchmark: Any, tmp_path: Path, workers: int) -> None:
     )
     assert result.failed == 0
     benchmark.extra_info["measuring_s"] = result.wall_s
+    benchmark.extra_info["harness_share"] = result.harness_share
 
 
 def peak_memory(command: list[str]) -> dict[str, int]:

@@ -89,6 +89,34 @@ def test_run_restricts_codecs_images_and_dataset(experiment_file: Path, tmp_path
     assert {(row["label"], row["image"]) for row in rows(out)} == {("fine", "img2.png")}
 
 
+def test_run_takes_other_rates_for_a_codec_of_the_experiment(experiment_file: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    arguments = ["--codec", "fine", "--rates", "100,50", "--workers", "1"]
+    assert main(["run", str(experiment_file), "--out", str(out), *arguments]) == 0
+    assert {row["rate"] for row in rows(out)} == {"50", "100"}
+
+
+def test_results_on_two_datasets_never_share_a_folder(
+    experiment_file: Path, results: Path, tmp_path: Path, images: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    other = tmp_path / "other"
+    images.rename(other)
+    before = (results / "records.csv").read_bytes()
+    assert main(["run", str(experiment_file), "--out", str(results), "--dataset", f"folder:{other}"]) == 1
+    assert "holds results on images: give those on other a folder of their own with --out" in capfd.readouterr().err
+    assert (results / "records.csv").read_bytes() == before
+
+
+def test_a_comparison_without_a_figure_is_no_success(
+    results: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    text = (results / "records.csv").read_text()
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "records.csv").write_text(text.replace(",img", ",other"))
+    assert main(["compare", f"{results}:fine", f"{tmp_path / 'b'}:fine"]) == 1
+    assert f"{tmp_path / 'b'}:fine against {results}:fine" in capfd.readouterr().out
+
+
 def test_run_with_failures_says_so_by_its_status(experiment_file: Path, tmp_path: Path) -> None:
     codec = f"{faulty_codecs.__file__}:Raising"
     out = str(tmp_path / "out")
@@ -98,7 +126,11 @@ def test_run_with_failures_says_so_by_its_status(experiment_file: Path, tmp_path
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["run", "nothing"], "no experiment file 'bench/experiments/nothing.yaml'"),
+        (["run", "quik"], "unknown experiment 'quik': did you mean 'quick'?"),
+        (["run", "nothing.yaml"], "no experiment file 'nothing.yaml'"),
+        (["run", "FILE", "--rates", "1,2"], "--rates goes with --codec"),
+        (["run", "FILE", "--codec", "coarse", "--rates", "1,x"], "--rates 1,x: give numbers with commas"),
+        (["run", "FILE", "--codec", "coarse", "--rates", "500"], "step 500 is out of range"),
         (["run", "FILE", "--codec", "vvencc"], "unknown codec 'vvencc': did you mean 'vvenc'?"),
         (["run", "FILE", "--codec", "jpeg", "--rates", "1,x"], "--rates 1,x: give numbers with commas"),
         (["run", "FILE", "--codec", "jpeg", "--rates", "500"], "codec 'jpeg': quality 500 is out of range"),

@@ -75,7 +75,7 @@ def test_what_cannot_be_had_is_said(base, new):
     (psnr,) = compare(base, "vtm", new, "ours", ["psnr"])
     assert psnr.bd_rate is None
     assert psnr.bd_quality.value == pytest.approx(100, abs=2)
-    assert any(note.startswith("no overlap: psnr of 'vtm'") for note in psnr.notes)
+    assert any(note.startswith("BD-rate: no overlap: psnr of 'vtm'") for note in psnr.notes)
     assert psnr.undefined == 8
     with pytest.raises(CurveError, match="unknown metric 'pnsr'"):
         compare(base, "vtm", new, "ours", ["pnsr"])

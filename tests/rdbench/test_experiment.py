@@ -42,7 +42,7 @@ def test_labels_and_rates_have_defaults() -> None:
         ({"metrcs": ["psnr"]}, "unknown key 'metrcs': did you mean 'metrics'?"),
         (
             {"codecs": [{"codec": "jpeg", "rate": [10]}]},
-            "unknown key 'rate': did you mean 'rates'? in codecs.0",
+            "codecs, entry 1: unknown key 'rate': did you mean 'rates'?",
         ),
         ({"metrics": ["pnsr"]}, "unknown metric 'pnsr': did you mean 'psnr'?"),
         ({"metrics": ["psnr", "psnr"]}, "metric 'psnr' stands there twice"),
@@ -59,10 +59,10 @@ def test_labels_and_rates_have_defaults() -> None:
         ),
         (
             {"codecs": [{"codec": "jpeg", "rates": [10, 10]}]},
-            "codecs.0.rates: the same rate stands there twice",
+            "codecs, entry 1, rates: the same rate stands there twice",
         ),
-        ({"codecs": [{"codec": "jpeg", "rates": [float("nan")]}]}, "codecs.0.rates.0: "),
-        ({"codecs": [{"codec": "jpeg", "rates": ["ten"]}]}, "codecs.0.rates.0: "),
+        ({"codecs": [{"codec": "jpeg", "rates": [float("nan")]}]}, "codecs, entry 1, rates, entry 1: "),
+        ({"codecs": [{"codec": "jpeg", "rates": ["ten"]}]}, "codecs, entry 1, rates, entry 1: "),
         (
             {"codecs": [{"codec": "jpeg", "rates": [10], "options": {"subsamplin": 444}}]},
             "codec 'jpeg' has no option 'subsamplin': did you mean 'subsampling'?",
@@ -115,6 +115,7 @@ def test_a_missing_key_is_named() -> None:
         ("", "must hold keys like"),
         ("\xff", "must hold keys like"),
         ("{1: 2}", "e.yaml"),
+        ("name: a\nname: b", "the key 'name' stands twice"),
     ],
 )
 def test_a_malformed_file_is_said(tmp_path: Path, content: str, message: str) -> None:

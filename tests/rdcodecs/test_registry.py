@@ -222,3 +222,8 @@ def test_an_entry_point_to_no_codec_is_refused(install):
     install("empty_package", "Shift = int\n", {"mine": "empty_package:Shift"})
     with pytest.raises(UnknownCodecError, match=r"^'mine' does not name a subclass of rdcodecs\.Codec$"):
         load_codec("mine")
+
+
+def test_a_file_without_a_class_asks_for_it():
+    with pytest.raises(UnknownCodecError, match=r"'mine\.py' is a file: say which class in it, 'mine\.py:Class'"):
+        codec_class("mine.py")

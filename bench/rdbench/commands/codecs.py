@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.table import Table
 
+from rdbench.commands import TABLE_WIDTH
 from rdcodecs import CodecError, available_codecs
 from rdcodecs.registry import codec_class, load_codec, option_defaults
 
@@ -36,7 +37,9 @@ def execute(_: argparse.Namespace) -> int:
             _options(cls.decode_options),
             _state(name),
         )
-    Console().print(table)
+    console = Console()
+    console.width = max(console.width, TABLE_WIDTH)
+    console.print(table)
     return 0
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.table import Table
 
+from rdbench.commands import TABLE_WIDTH
 from rdbench.errors import BenchError
 
 if TYPE_CHECKING:
@@ -16,8 +17,6 @@ if TYPE_CHECKING:
     from rdbench.commands import Commands
     from rdbench.compare import Comparison
     from rdbench.curves import CurveSource
-
-_TABLE_WIDTH = 120
 
 
 def add_parser(commands: "Commands") -> None:
@@ -44,21 +43,27 @@ def add_parser(commands: "Commands") -> None:
 
 
 def execute(options: argparse.Namespace) -> int:
-    """Compare; 3 where a bound is broken."""
+    """Compare; 3 where a bound is broken, 1 where there is not one figure."""
     from rdbench.compare import Bound, compare_curves
 
     bounds = [Bound.parse(text) for text in options.fail_if]
     base, new = (find_curve(name, options.results) for name in (options.base, options.new))
     comparisons = compare_curves(base, new, options.metric, method=options.method)
     console = Console()
-    console.width = max(console.width, _TABLE_WIDTH)  # a narrow terminal wraps lines; figures are never cut off
+    console.width = max(console.width, TABLE_WIDTH)  # a narrow terminal wraps lines; figures are never cut off
+    same = base.name == new.name
+    names = (options.new, options.base) if same else (new.name, base.name)
+    images = f", {comparisons[0].n_images} images" if comparisons[0].n_images else ""
+    console.print(f"{names[0]} against {names[1]}{images}", style="bold", markup=False, highlight=False, soft_wrap=True)
     console.print(_table(comparisons))
     for line in _remarks(comparisons):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
     broken = [bound.text for bound in bounds if bound.holds(comparisons)]
     for text in broken:
         console.print(f"failed: {text}", style="red", markup=False, highlight=False)
-    return 3 if broken else 0
+    if broken:
+        return 3
+    return 0 if any(comparison.bd_rate or comparison.bd_quality for comparison in comparisons) else 1
 
 
 def find_curve(name: str, results: Path) -> "CurveSource":
@@ -91,8 +96,6 @@ def _table(comparisons: Sequence["Comparison"]) -> Table:
     """Return the figures as a table; a column in which nothing is known is left out."""
     from rdbench.curves import metric_info
 
-    first = comparisons[0]
-    images = f", {first.n_images} images" if first.n_images else ""
     rows = []
     for comparison in comparisons:
         info = metric_info(comparison.metric)
@@ -110,7 +113,7 @@ def _table(comparisons: Sequence["Comparison"]) -> Table:
                 "won/lost": f"{comparison.wins}/{comparison.losses}" if decided else "",
             }
         )
-    table = Table(title=f"{first.new} against {first.base}{images}", box=None, header_style="bold", title_style="bold")
+    table = Table(box=None, header_style="bold")
     columns = [name for name in rows[0] if any(row[name] for row in rows)]
     for name in columns:
         table.add_column(name.strip(), justify="left" if name == "metric" else "right", no_wrap=True)
@@ -132,7 +135,7 @@ def _interval(result: "BDResult | None", form: str) -> str:
 def _remarks(comparisons: Sequence["Comparison"]) -> list[str]:
     first = comparisons[0]
     lines = [
-        f"{what} time: {ratio:.2f} times that of {first.base}"
+        f"{what} time: {ratio:.3g} times that of {first.base}"
         for what, ratio in (("encode", first.encode_ratio), ("decode", first.decode_ratio))
         if not math.isnan(ratio)
     ]

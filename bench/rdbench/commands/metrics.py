@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.table import Table
 
+from rdbench.commands import TABLE_WIDTH
 from rdbench.metrics import DerivedMetric, metric_class, metric_names
 from rdbench.plan import available_metrics
 
@@ -35,5 +36,7 @@ def execute(_: argparse.Namespace) -> int:
             side,
             "yes" if name in ready else "no (rdbench doctor)",
         )
-    Console().print(table)
+    console = Console()
+    console.width = max(console.width, TABLE_WIDTH)
+    console.print(table)
     return 0

@@ -5,7 +5,7 @@ import signal
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rdbench.errors import BenchError
+from rdbench.errors import BenchError, did_you_mean
 from rdbench.experiment import CodecEntry, Experiment, load_experiment, resolve
 from rdcodecs.registry import codec_class
 
@@ -33,7 +33,7 @@ def add_parser(commands: "Commands") -> None:
         metavar="CODEC",
         help="only this codec (name or label); one that the experiment lacks is added, also path/to/file.py:Class",
     )
-    parser.add_argument("--rates", help="rate points for codecs added with --codec, e.g. 22,27,32")
+    parser.add_argument("--rates", help="rate points of the codecs named with --codec, e.g. 22,27,32")
     parser.add_argument("--out", type=Path, help="results folder (default: results/NAME)")
     parser.add_argument("--workers", type=_positive, help="worker processes (default: one a processor)")
     parser.add_argument("--threads", type=_positive, default=1, help="threads in each worker (default: 1)")
@@ -64,10 +64,21 @@ def execute(options: argparse.Namespace) -> int:
 
 
 def find_experiment(name: str) -> Path:
-    """Return the experiment file that `name` means: a path, or a name in bench/experiments."""
+    """Return the experiment file that `name` means: a path, or a name in bench/experiments.
+
+    Raises:
+        BenchError: there is no such experiment.
+    """
     path = Path(name)
-    if path.suffix in {".yaml", ".yml"} or path.exists():
+    if path.suffix in {".yaml", ".yml"} or path.is_file():
         return path
+    if not EXPERIMENTS.is_dir():
+        raise BenchError(
+            f"no folder {EXPERIMENTS} here to find '{name}' in: give a YAML file, or run in the repository's root"
+        )
+    known = [each.stem for each in EXPERIMENTS.glob("*.yaml")]
+    if name not in known:
+        raise BenchError(did_you_mean("experiment", name, known))
     return EXPERIMENTS / f"{name}.yaml"
 
 
@@ -82,6 +93,8 @@ def select(experiment: Experiment, options: argparse.Namespace) -> Experiment:
         changes["dataset"] = options.dataset
     if options.limit:
         changes["limit"] = options.limit
+    if options.rates and not options.codec:
+        raise BenchError("--rates goes with --codec: say of which codec")
     if options.codec:
         chosen = [entry for name in options.codec for entry in _entries(experiment, name, options.rates)]
         changes["codecs"] = list({entry.label: entry for entry in chosen}.values())
@@ -92,15 +105,14 @@ def select(experiment: Experiment, options: argparse.Namespace) -> Experiment:
 
 
 def _entries(experiment: Experiment, name: str, rates: str | None) -> list[CodecEntry]:
-    here = [entry for entry in experiment.codecs if name in (entry.label, entry.codec)]
-    if here:
-        return here
-    codec = codec_class(name)
     try:
         points = [float(part) for part in rates.split(",")] if rates else []
     except ValueError as error:
         raise BenchError(f"--rates {rates}: give numbers with commas between them, e.g. 22,27,32") from error
-    return [CodecEntry(codec=name, label=codec.name, rates=points)]
+    here = [entry for entry in experiment.codecs if name in (entry.label, entry.codec)]
+    if here:
+        return [entry.model_copy(update={"rates": points or entry.rates}) for entry in here]
+    return [CodecEntry(codec=name, label=codec_class(name).name, rates=points)]
 
 
 def _positive(text: str) -> int:
