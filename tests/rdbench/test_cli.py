@@ -197,6 +197,11 @@ def test_compare_reaches_across_folders_and_files(
     }
     assert main(["compare", str(exported), f"{results}:fine"]) == 0
     assert "fine against coarse" in capfd.readouterr().out
+    document = json.loads(exported.read_text())
+    document["meta"]["dataset"] = "Kodak"
+    (tmp_path / "other.json").write_text(json.dumps(document))
+    assert main(["compare", str(tmp_path / "other.json"), f"{results}:fine"]) == 0
+    assert "not the same images: coarse was measured on Kodak, fine on images" in capfd.readouterr().out
     published = ["--published", str(tmp_path / "results" / "published")]
     assert main(["import", str(exported), "--as", "mine/coarse", "--source", "a test", *published]) == 0
     stored = json.loads((tmp_path / "results/published/mine/coarse.json").read_text())

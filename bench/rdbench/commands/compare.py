@@ -47,7 +47,7 @@ def execute(options: argparse.Namespace) -> int:
     from rdbench.compare import Bound, compare_curves
 
     bounds = [Bound.parse(text) for text in options.fail_if]
-    base, new = (find_curve(name, options.results) for name in (options.base, options.new))
+    (base, base_images), (new, new_images) = (find_curve(name, options.results) for name in (options.base, options.new))
     comparisons = compare_curves(base, new, options.metric, method=options.method)
     console = Console()
     console.width = max(console.width, TABLE_WIDTH)  # a narrow terminal wraps lines; figures are never cut off
@@ -56,6 +56,9 @@ def execute(options: argparse.Namespace) -> int:
     images = f", {comparisons[0].n_images} images" if comparisons[0].n_images else ""
     console.print(f"{names[0]} against {names[1]}{images}", style="bold", markup=False, highlight=False, soft_wrap=True)
     console.print(_table(comparisons))
+    if base_images and new_images and base_images.casefold() != new_images.casefold():
+        text = f"not the same images: {names[1]} was measured on {base_images}, {names[0]} on {new_images}"
+        console.print(text, style="yellow", markup=False, highlight=False, soft_wrap=True)
     for line in _remarks(comparisons):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
     broken = [bound.text for bound in bounds if bound.holds(comparisons)]
@@ -66,8 +69,8 @@ def execute(options: argparse.Namespace) -> int:
     return 0 if any(comparison.bd_rate or comparison.bd_quality for comparison in comparisons) else 1
 
 
-def find_curve(name: str, results: Path) -> "CurveSource":
-    """Return the curve that `name` means on the command line.
+def find_curve(name: str, results: Path) -> tuple["CurveSource", str]:
+    """Return the curve that `name` means on the command line, and the dataset it was measured on ("" if not known).
 
     Raises:
         BenchError: there is none, or a label has several and one must be chosen.
@@ -77,19 +80,22 @@ def find_curve(name: str, results: Path) -> "CurveSource":
     from rdbench.records import load_records
 
     if name.endswith(".json"):
-        return import_compressai(name)
+        points = import_compressai(name)
+        return points, str(points.meta.get("dataset", ""))
     if name.startswith("published/"):
-        return load_published(name)
+        points = load_published(name)
+        return points, str(points.meta.get("dataset", ""))
     folder, _, label = name.rpartition(":")
     if not folder and (Path(name) / "records.csv").is_file():
         folder, label = name, ""
     records = load_records(Path(folder) if folder else results)
+    dataset = ", ".join(sorted(set(records["dataset"]))) if "dataset" in records.columns else ""
     if label:
-        return curve_data(records, label)
+        return curve_data(records, label), dataset
     curves = all_curves(records)
     if len(curves) != 1:
         raise BenchError(f"'{name}' has several curves: say {name}:LABEL with one of {', '.join(curves)}")
-    return next(iter(curves.values()))
+    return next(iter(curves.values())), dataset
 
 
 def _table(comparisons: Sequence["Comparison"]) -> Table:
