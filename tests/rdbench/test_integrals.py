@@ -22,14 +22,21 @@ def batch(seed: int, rows: int, points: int):
 @given(seed=st.integers(0, 2**32 - 1), points=st.integers(4, 9))
 @settings(max_examples=40, deadline=None)
 def test_equals_bjontegaard(method, seed, points):
-    """Each row's mean difference is the one that the package finds for the two curves by itself."""
+    """Each row's mean difference is the one that the package finds for the two curves by itself.
+
+    The package gets the abscissae centred, which changes no mean: its polynomial fit loses digits far from zero.
+    """
     xa, ya, *_ = batch(seed, 5, points)
     random = np.random.default_rng(seed + 1)
     xt = xa + random.uniform(-0.2, 0.2, (5, 1)) * np.ptp(xa, axis=1)[:, None]
     yt = ya * random.uniform(0.7, 1.3, (5, 1))
     low, high = np.maximum(xa[:, 0], xt[:, 0]), np.minimum(xa[:, -1], xt[:, -1])
     ours = interval_means(xt, yt, low, high, method) - interval_means(xa, ya, low, high, method)
-    theirs = [bjontegaard.bd_linear(xa[i], ya[i], xt[i], yt[i], method=method, min_overlap=0) for i in range(5)]
+    centre = xa.mean(axis=1)
+    theirs = [
+        bjontegaard.bd_linear(xa[i] - centre[i], ya[i], xt[i] - centre[i], yt[i], method=method, min_overlap=0)
+        for i in range(5)
+    ]
     np.testing.assert_allclose(ours, theirs, rtol=1e-9, atol=1e-9)
 
 
