@@ -30,6 +30,8 @@ _WIDTH, _HEIGHT = 6.0, 4.1
 """Inches. Shown 800 pixels wide, letters of 10 points are 18 pixels."""
 _PNG_DPI = 800 / 3
 _LAYOUT_DPI = 100.0
+_EDGE = 7.0
+"""Pixels of the layout left free at the left edge."""
 _LOG_RATIO = 12
 """A wider range of rates than this is drawn on a logarithmic axis."""
 _DOMINATES = 2.0
@@ -134,6 +136,7 @@ def draw(
         if title:
             axes.set_title(title, loc="left", fontsize=_NAME_SIZE)
             figure.subplots_adjust(top=0.93)
+        _fit_quality_axis(figure, axes)
         _names(figure, axes, lines)
         return [_write(figure, path.with_name(f"{path.name}.{ending}"), ending) for ending in formats]
 
@@ -205,6 +208,14 @@ def _footnote(figure: "Figure", notes: Sequence[str]) -> None:
     wrapped = textwrap.wrap(text[:1].upper() + text[1:] + ".", 105)
     figure.subplots_adjust(left=0.115, right=0.98, top=0.97, bottom=0.155 + 0.033 * len(wrapped))
     figure.text(0.02, 0.02, "\n".join(wrapped), fontsize=_NOTE_SIZE, color="#555555", va="bottom", linespacing=1.25)
+
+
+def _fit_quality_axis(figure: "Figure", axes: "Axes") -> None:
+    """Move the axes to the right where the tick labels are long ("0.975"), or the axis title is cut off."""
+    extent = axes.yaxis.get_tightbbox(figure.canvas.get_renderer())  # type: ignore[attr-defined]
+    missing = _EDGE - extent.x0 if extent is not None else 0.0
+    if missing > 0:
+        figure.subplots_adjust(left=figure.subplotpars.left + missing / figure.bbox.width)
 
 
 def _names(figure: "Figure", axes: "Axes", lines: Sequence[DrawnCurve]) -> None:

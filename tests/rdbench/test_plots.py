@@ -249,3 +249,13 @@ def test_a_folder_that_cannot_be_written(records, tmp_path):
     with pytest.raises(DrawError, match="cannot write") as caught:
         plot_records(records, tmp_path / "file" / "plots")
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("quality", [30.0, 0.9, 0.00012, -12345.0], ids=str)
+def test_the_axis_title_is_never_cut_off(tmp_path, quality):
+    records = make_records({"a": (1.0, 0)}, images=3, points=4)
+    records["psnr"] = quality * (1 + 0.07 * records["rate"].rank(method="dense") / 4)
+    plot_records(records, tmp_path, formats=["png"])
+    with Image.open(tmp_path / "psnr.png") as picture:
+        edge = np.asarray(picture.convert("L"))[:, :8]
+    assert edge.min() > 250, "something touches the left edge"
