@@ -56,7 +56,6 @@ class LaneExecutor(Executor):
             workers: number of worker processes.
             threads: number of threads that numerical libraries may use in each.
         """
-        self._threads = threads
         self._queues: OrderedDict[Any, deque[_Job]] = OrderedDict()
         self._busy: dict[int, Any] = {}
         self._changed = threading.Condition()

@@ -3,12 +3,12 @@
 import csv
 import json
 import math
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
+from rdbench.datasets.folder import natural_key
 from rdbench.errors import BenchError
 from rdbench.files import atomic_text
 from rdbench.keys import canonical_json
@@ -91,18 +91,13 @@ def read_cells(path: Path, metric_fingerprints: Mapping[str, str]) -> list[Cell]
         raise BenchError(f"'{path}' is not a records.csv of rdbench ({error}): move it away") from error
 
 
-def natural_key(text: str) -> tuple[tuple[int, int, str], ...]:
-    """Return a sort key under which img2 comes before img10."""
-    return tuple((1, int(part), "") if part.isdigit() else (0, 0, part) for part in re.split(r"(\d+)", text))
-
-
 def _identity(cell: Cell) -> tuple[Any, ...]:
     return cell.label, cell.image, cell.rate, canonical_json(cell.decode_options)
 
 
 def _sort_key(cell: Cell) -> tuple[Any, ...]:
     steps = cell.decode_options.get("steps", -1)
-    return cell.label, natural_key(cell.image), cell.rate, steps, canonical_json(cell.decode_options)
+    return cell.label, natural_key(PurePath(cell.image)), cell.rate, steps, canonical_json(cell.decode_options)
 
 
 def _row(experiment: str, cell: Cell, metrics: Sequence[str]) -> list[Any]:
