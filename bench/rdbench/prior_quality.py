@@ -10,7 +10,7 @@ from PIL.Image import fromarray
 
 from rdbench.metrics import Metric, metric_class
 from rdcodecs.prior import Prior
-from rdcodecs.prior.pixels import to_images
+from rdcodecs.pixels import to_images
 from rdcodecs.prior.train.card import EVALUATION, SHEET, write_card
 from rdcodecs.prior.train.evaluate import compare_denoisers
 from rdcodecs.prior.train.latents import make_latents
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from rdbench.datasets.base import Item
-    from rdcodecs.prior.train.data import Crops
+    from rdcodecs.training.data import Crops
 
 _METRICS = ("psnr", "ms_ssim", "st_lpips_alex")
 _HELD_OUT = 128

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from rdcodecs.prior.optional import diffusers
+from rdcodecs.optional import diffusers
 
 
 def make_vae(**options: Any) -> Any:

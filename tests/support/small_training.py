@@ -8,9 +8,9 @@ import numpy as np
 import torch
 
 from rdcodecs.prior.train.config import PRESETS, TrainConfig
-from rdcodecs.prior.train.data import Crops, Reader, read_crops
-from rdcodecs.prior.train.loop import Budget, Rhythm
 from rdcodecs.prior.train.session import Session
+from rdcodecs.training.data import Crops, Reader, read_crops
+from rdcodecs.training.loop import Budget, Rhythm
 
 CONFIG = PRESETS["micro"]
 

@@ -12,9 +12,9 @@ from rdbench.errors import BenchError
 
 if TYPE_CHECKING:
     from rdbench.commands import Commands
-    from rdcodecs.prior.train.data import Crops
-    from rdcodecs.prior.train.loop import Report
     from rdcodecs.prior.train.session import Part, Session
+    from rdcodecs.training.data import Crops
+    from rdcodecs.training.loop import Report
 
 _PARTS = ("vae", "unet", "all")
 _DEFAULT_MINUTES = 180.0
@@ -61,7 +61,7 @@ def add_parser(commands: "Commands") -> None:
 
 def execute(options: argparse.Namespace) -> int:
     """Train; 130 where a signal ended it (everything is saved)."""
-    from rdcodecs.prior.train.loop import Outcome
+    from rdcodecs.training.loop import Outcome
 
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     if options.evaluate:
@@ -86,11 +86,13 @@ def execute(options: argparse.Namespace) -> int:
 def open_session(options: argparse.Namespace, console: Console) -> "Session":
     """Settle the settings, read the images and return the training."""
     from rdcodecs.prior.folder import locate
-    from rdcodecs.prior.train.loop import Rhythm
-    from rdcodecs.prior.train.session import Session, settle_config
+    from rdcodecs.prior.train.config import TrainConfig
+    from rdcodecs.prior.train.session import Session
+    from rdcodecs.training.loop import Rhythm
+    from rdcodecs.training.settings import settle
 
     begun = time.monotonic()
-    config = settle_config(options.out, _wanted_config(options), resume=options.resume or options.export)
+    config = settle(options.out, _wanted_config(options), TrainConfig(), resume=options.resume or options.export)
     device = _device(options.device)
     crops = read_folder(options.data, config, console)
     console.print(
@@ -119,7 +121,7 @@ def read_folder(folder: Path, config: Any, console: Console) -> "Crops":
         BenchError: the folder is missing or empty, or an image cannot be read.
     """
     from rdbench.datasets.folder import FolderDataset
-    from rdcodecs.prior.train.data import read_crops
+    from rdcodecs.training.data import read_crops
 
     def report(done: int, total: int) -> None:
         if done == total or done % 1000 == 0:
@@ -166,7 +168,8 @@ def _device(name: str) -> Any:
 
 
 def _wanted_config(options: argparse.Namespace) -> Any:
-    from rdcodecs.prior.train.config import PRESETS, change, read_config
+    from rdcodecs.prior.train.config import PRESETS, TrainConfig
+    from rdcodecs.training.settings import change, read_settings
 
     changes = {}
     for text in options.set:
@@ -181,11 +184,11 @@ def _wanted_config(options: argparse.Namespace) -> Any:
     name = options.preset or "tiny"
     if name not in PRESETS and not Path(name).is_file():
         raise BenchError(f"there is no preset '{name}': have {', '.join(PRESETS)}, or give a JSON file")
-    return change(PRESETS[name] if name in PRESETS else read_config(Path(name)), changes)
+    return change(PRESETS[name] if name in PRESETS else read_settings(TrainConfig, Path(name)), changes)
 
 
 def _budget(options: argparse.Namespace, part: str) -> Any:
-    from rdcodecs.prior.train.loop import Budget
+    from rdcodecs.training.loop import Budget
 
     if options.steps is not None:
         return Budget(steps=options.steps)

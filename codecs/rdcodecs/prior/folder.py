@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from rdcodecs.codec import MissingDependencyError
+from rdcodecs.optional import require
 from rdcodecs.prior.errors import PriorError
-from rdcodecs.prior.optional import require
 
 TINY = "tiny"
 """Name of the model that the project ships."""

@@ -6,10 +6,10 @@ from typing import Any
 import torch
 from torch import nn
 
+from rdcodecs.optional import diffusers, require
 from rdcodecs.prior.errors import PriorError
 from rdcodecs.prior.folder import TINY, check_layout, check_part, locate, read_json, weights_variant
 from rdcodecs.prior.model import Prior
-from rdcodecs.prior.optional import diffusers, require
 from rdcodecs.prior.text import TextEncoder
 
 _CLASSES = {"vae": ("AutoencoderKL", "AutoencoderTiny"), "unet": ("UNet2DConditionModel",)}

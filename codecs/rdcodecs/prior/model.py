@@ -10,10 +10,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from rdcodecs.optional import diffusers
+from rdcodecs.pixels import pad_to_multiple, to_tensor
 from rdcodecs.prior.errors import PriorError
 from rdcodecs.prior.features import Site, feature_sites
-from rdcodecs.prior.optional import diffusers
-from rdcodecs.prior.pixels import pad_to_multiple, to_tensor
 from rdcodecs.prior.text import TextEncoder
 from rdcodecs.prior.tiling import tiled
 

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 import torch
 
+from rdcodecs.pixels import to_images
 from rdcodecs.prior import Prior, PriorError, edit_features
-from rdcodecs.prior.pixels import to_images
 from small_models import make_unet, make_vae, scheduler_values
 
 
@@ -57,7 +57,7 @@ def test_a_batch_is_its_images() -> None:
 
 
 def test_autoencoder_tiny_works_too() -> None:
-    from rdcodecs.prior.optional import diffusers
+    from rdcodecs.optional import diffusers
 
     torch.manual_seed(0)
     vae = diffusers().AutoencoderTiny(

@@ -8,11 +8,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from rdcodecs.codec import Image
-from rdcodecs.prior.optional import diffusers
-from rdcodecs.prior.pixels import to_images, to_tensor
-from rdcodecs.prior.train.average import Average
+from rdcodecs.optional import diffusers
+from rdcodecs.pixels import to_images, to_tensor
 from rdcodecs.prior.train.config import AutoencoderConfig, TrainConfig
-from rdcodecs.prior.train.data import Crops, Order, random_crops, step_generator
 from rdcodecs.prior.train.losses import (
     PatchDiscriminator,
     Perceptual,
@@ -21,11 +19,12 @@ from rdcodecs.prior.train.losses import (
     hinge_discriminator,
     hinge_generator,
     ms_ssim_loss,
-    schedule,
 )
-from rdcodecs.prior.train.pictures import grid
-from rdcodecs.prior.train.state import load_module, load_optimizer, module_tensors, optimizer_tensors
-from rdcodecs.prior.train.task import mixed_precision, update
+from rdcodecs.training.average import Average
+from rdcodecs.training.data import Crops, Order, random_crops, step_generator
+from rdcodecs.training.pictures import grid
+from rdcodecs.training.state import load_module, load_optimizer, module_tensors, optimizer_tensors
+from rdcodecs.training.task import mixed_precision, schedule, update
 
 _EVALUATED = 64
 _SHOWN = 6

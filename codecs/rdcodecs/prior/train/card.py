@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from rdcodecs.prior.folder import read_json
-from rdcodecs.prior.train.config import TrainConfig, build_config
+from rdcodecs.prior.train.config import TrainConfig
+from rdcodecs.training.settings import build_settings
 
 RECORD = "training.json"
 """How the model was trained; in its folder."""
@@ -50,7 +51,7 @@ def recorded_config(folder: Path) -> TrainConfig:
     if not path.is_file():
         return TrainConfig()
     parts = read_json(path)["parts"]
-    return build_config(next(iter(parts.values()))["config"], path)
+    return build_settings(TrainConfig, next(iter(parts.values()))["config"], path)
 
 
 def write_card(folder: Path) -> Path:

@@ -1,15 +1,6 @@
-"""What is trained and how: plain data, stored as JSON beside the training state."""
+"""What of the prior is trained, and how."""
 
-import dataclasses
-import json
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, TypeVar
-
-from rdcodecs.prior.errors import PriorError
-
-_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
@@ -119,77 +110,3 @@ PRESETS: dict[str, TrainConfig] = {
         warmup=2,
     ),
 }
-
-
-def to_json(config: Any) -> str:
-    """Return a configuration as JSON text."""
-    return json.dumps(dataclasses.asdict(config), indent=2)
-
-
-def read_config(path: Path) -> TrainConfig:
-    """Read a configuration; what the file leaves out takes its default.
-
-    Raises:
-        PriorError: it cannot be read, or names a setting that does not exist.
-    """
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise PriorError(f"'{path}' cannot be read as JSON: {' '.join(str(error).split())}") from error
-    return build_config(values, path)
-
-
-def build_config(values: Mapping[str, Any], source: Path) -> TrainConfig:
-    """Return a configuration from its JSON values; `source` is named in errors.
-
-    Raises:
-        PriorError: a setting does not exist.
-    """
-    parts: dict[str, type[Any]] = {"autoencoder": AutoencoderConfig, "unet": UNetConfig}
-    built = {name: _build(cls, values[name], source) for name, cls in parts.items() if name in values}
-    return _build(TrainConfig, {**values, **built}, source)
-
-
-def change(config: TrainConfig, changes: Mapping[str, str]) -> TrainConfig:
-    """Return a configuration with some settings changed.
-
-    Args:
-        config: the one to start from.
-        changes: setting → JSON value, e.g. ``{"autoencoder.batch": "16", "seed": "3"}``.
-
-    Raises:
-        PriorError: no such setting, or a value of the wrong type.
-    """
-    values = json.loads(to_json(config))
-    for name, text in changes.items():
-        *way, last = name.split(".")
-        place = values
-        for key in way:
-            place = place.get(key, {}) if isinstance(place, dict) else {}
-        if not isinstance(place, dict) or last not in place or isinstance(place[last], dict):
-            raise PriorError(f"there is no setting '{name}': have {', '.join(_names(values))}")
-        try:
-            value = json.loads(text)
-        except ValueError:
-            value = text
-        kinds = (int, float) if isinstance(place[last], float) else type(place[last])
-        if not isinstance(value, kinds) or isinstance(value, bool) != isinstance(place[last], bool):
-            raise PriorError(f"the setting '{name}' is like {json.dumps(place[last])}, not '{text}'")
-        place[last] = value
-    return build_config(values, Path("settings"))
-
-
-def _names(values: Mapping[str, Any], prefix: str = "") -> list[str]:
-    names = []
-    for key, value in values.items():
-        names += _names(value, f"{prefix}{key}.") if isinstance(value, dict) else [prefix + key]
-    return names
-
-
-def _build(cls: type[_T], values: Mapping[str, Any], path: Path) -> _T:
-    known = {item.name for item in dataclasses.fields(cls)}  # type: ignore[arg-type]
-    for name in values:
-        if name not in known:
-            raise PriorError(f"'{path}' has a setting '{name}' that does not exist")
-    # JSON has no tuples.
-    return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})

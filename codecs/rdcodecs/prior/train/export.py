@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from rdcodecs.prior.optional import diffusers
-from rdcodecs.prior.pixels import to_tensor
+from rdcodecs.optional import diffusers
+from rdcodecs.pixels import to_tensor
 
 _MODEL_INDEX = "model_index.json"
 

@@ -7,9 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from rdcodecs.prior.pixels import to_tensor
-from rdcodecs.prior.train.data import Crops
-from rdcodecs.prior.train.task import mixed_precision
+from rdcodecs.pixels import to_tensor
+from rdcodecs.training.data import Crops
+from rdcodecs.training.task import mixed_precision
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,5 @@
 """Losses of the autoencoder."""
 
-import math
 from collections.abc import Callable
 
 from torch import Tensor, nn
@@ -81,15 +80,3 @@ def min_snr_weight(alphas_cumprod: Tensor, gamma: float, prediction_type: str) -
     counted: Tensor = ratio.clamp(0.1, gamma)
     divisor: Tensor = ratio + 1 if prediction_type == "v_prediction" else ratio.clamp(min=1e-4)
     return counted / divisor
-
-
-def schedule(progress: float, step: int, warmup: int) -> float:
-    """Return the share of the peak learning rate: linear rise, then a cosine down to 1 %.
-
-    Args:
-        progress: of the training, 0 to 1.
-        step: counted from 0.
-        warmup: steps over which it rises.
-    """
-    cosine = 0.5 * (1 + math.cos(math.pi * min(max(progress, 0.0), 1.0)))
-    return min(1.0, (step + 1) / max(1, warmup)) * (0.01 + 0.99 * cosine)

@@ -1,28 +1,11 @@
-"""Contact sheets."""
+"""Contact sheets of samples."""
 
-from collections.abc import Sequence
-
-import numpy as np
-import numpy.typing as npt
 import torch
 
 from rdcodecs.codec import Image
+from rdcodecs.pixels import to_images
 from rdcodecs.prior.model import Prior
-from rdcodecs.prior.pixels import to_images
-
-
-def grid(rows: Sequence[npt.NDArray[np.uint8]], gap: int = 2) -> Image:
-    """Return images side by side, row under row, with white gaps.
-
-    Args:
-        rows: each of shape (n, H, W, 3), the same for all.
-        gap: in pixels.
-    """
-    lines = []
-    for row in rows:
-        padded = np.pad(row, ((0, 0), (0, gap), (0, gap), (0, 0)), constant_values=255)
-        lines.append(np.concatenate(list(padded), axis=1))
-    return np.ascontiguousarray(np.concatenate(lines)[:-gap, :-gap])
+from rdcodecs.training.pictures import grid
 
 
 def sample_sheet(prior: Prior, side: int, *, steps: tuple[int, ...], columns: int = 8, seed: int = 0) -> Image:

@@ -10,27 +10,27 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-from rdcodecs.prior.errors import PriorError
+from rdcodecs.optional import diffusers
 from rdcodecs.prior.folder import read_json
 from rdcodecs.prior.load import load_network
-from rdcodecs.prior.optional import diffusers
 from rdcodecs.prior.train.autoencoder import AutoencoderTask, make_autoencoder
 from rdcodecs.prior.train.card import RECORD, record_part
-from rdcodecs.prior.train.config import TrainConfig, read_config, to_json
-from rdcodecs.prior.train.data import Crops
+from rdcodecs.prior.train.config import TrainConfig
 from rdcodecs.prior.train.export import export_autoencoder, export_unet, whitened
 from rdcodecs.prior.train.latents import make_latents
-from rdcodecs.prior.train.log import read_log
-from rdcodecs.prior.train.loop import Budget, Outcome, Report, Rhythm, train
 from rdcodecs.prior.train.losses import Perceptual
-from rdcodecs.prior.train.state import latest_state, load_state
 from rdcodecs.prior.train.unet import UNetTask, make_unet, scheduler_config
+from rdcodecs.training.data import Crops
+from rdcodecs.training.errors import TrainingError
+from rdcodecs.training.log import read_log
+from rdcodecs.training.loop import Budget, Outcome, Report, Rhythm, train
+from rdcodecs.training.settings import to_json
+from rdcodecs.training.state import latest_state, load_state
 
 Part = Literal["vae", "unet"]
 
 MODEL = "model"
 """The exported model, in a training's folder."""
-_CONFIG = "config.json"
 _ARCHITECTURE = "architecture.json"
 _MEASURED = 2048
 """Crops on which the latents' spread is measured."""
@@ -73,7 +73,7 @@ class Session:
         """Train a part until its budget is spent, and export it unless it was interrupted.
 
         Raises:
-            PriorError: the state belongs to another training, or the U-Net has no autoencoder to work on.
+            TrainingError: the state belongs to another training, or the U-Net has no autoencoder to work on.
         """
         return self._train_autoencoder(budget) if part == "vae" else self._train_unet(budget)
 
@@ -81,12 +81,12 @@ class Session:
         """Export a part as its last state has it.
 
         Raises:
-            PriorError: there is no state.
+            TrainingError: there is no state.
         """
         task = self._autoencoder_task() if part == "vae" else self._unet_task()
         state = load_state(self.out / part, self.device)
         if state is None:
-            raise PriorError(f"nothing has been trained in '{self.out / part}' yet")
+            raise TrainingError(f"nothing has been trained in '{self.out / part}' yet")
         task.load(state.tensors)
         self._export(task)
 
@@ -145,7 +145,7 @@ class Session:
     def _unet_task(self) -> UNetTask:
         source = self.model if (self.model / "vae").is_dir() else self.start
         if source is None:
-            raise PriorError(f"the U-Net needs an autoencoder: train the part 'vae' in '{self.out}' first")
+            raise TrainingError(f"the U-Net needs an autoencoder: train the part 'vae' in '{self.out}' first")
         autoencoder = load_network(source, "vae")
         if source != self.model:
             export_autoencoder(autoencoder, self.model)
@@ -167,31 +167,6 @@ class Session:
         kept.parent.mkdir(parents=True, exist_ok=True)
         kept.write_text(json.dumps(dict(made.config), default=str), encoding="utf-8")
         return made  # type: ignore[no-any-return]
-
-
-def settle_config(out: Path, wanted: TrainConfig | None, *, resume: bool) -> TrainConfig:
-    """Return the settings of a training, and keep them in its folder.
-
-    Args:
-        out: the training's folder.
-        wanted: the settings asked for; `None` takes those in the folder, or the defaults.
-        resume: whether the training may have begun already.
-
-    Raises:
-        PriorError: it has begun and `resume` is off, or it was begun with other settings.
-    """
-    path = out / _CONFIG
-    if not path.is_file():
-        config = wanted or TrainConfig()
-        out.mkdir(parents=True, exist_ok=True)
-        path.write_text(to_json(config) + "\n", encoding="utf-8")
-        return config
-    if not resume:
-        raise PriorError(f"'{out}' holds a training already: say --resume to go on with it, or use another folder")
-    config = read_config(path)
-    if wanted is not None and wanted != config:
-        raise PriorError(f"'{out}' was begun with other settings ({path}): leave them out to go on with it")
-    return config
 
 
 def _digest(config: TrainConfig) -> str:

@@ -7,17 +7,17 @@ import torch
 from torch import Tensor, nn
 
 from rdcodecs.codec import Image
+from rdcodecs.optional import diffusers
 from rdcodecs.prior.model import Prior
-from rdcodecs.prior.optional import diffusers
-from rdcodecs.prior.train.average import Average
 from rdcodecs.prior.train.config import TrainConfig, UNetConfig
-from rdcodecs.prior.train.data import Order, random_crops, step_generator
 from rdcodecs.prior.train.evaluate import EVALUATED_TIMESTEPS, noise_prediction_losses
 from rdcodecs.prior.train.latents import Latents
-from rdcodecs.prior.train.losses import min_snr_weight, schedule
+from rdcodecs.prior.train.losses import min_snr_weight
 from rdcodecs.prior.train.pictures import sample_sheet
-from rdcodecs.prior.train.state import load_module, load_optimizer, module_tensors, optimizer_tensors
-from rdcodecs.prior.train.task import mixed_precision, update
+from rdcodecs.training.average import Average
+from rdcodecs.training.data import Order, random_crops, step_generator
+from rdcodecs.training.state import load_module, load_optimizer, module_tensors, optimizer_tensors
+from rdcodecs.training.task import mixed_precision, schedule, update
 
 _EVALUATED = 64
 

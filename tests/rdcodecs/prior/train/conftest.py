@@ -2,8 +2,8 @@
 
 import pytest
 
-from rdcodecs.prior.train.loop import Budget, Outcome
 from rdcodecs.prior.train.session import Session
+from rdcodecs.training.loop import Budget, Outcome
 from small_training import make_session
 
 

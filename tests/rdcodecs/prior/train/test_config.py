@@ -3,17 +3,18 @@ from pathlib import Path
 import pytest
 import torch
 
-from rdcodecs.prior import PriorError
 from rdcodecs.prior.train.autoencoder import make_autoencoder
-from rdcodecs.prior.train.config import PRESETS, change, read_config, to_json
+from rdcodecs.prior.train.config import PRESETS, TrainConfig
 from rdcodecs.prior.train.unet import make_unet
+from rdcodecs.training.errors import TrainingError
+from rdcodecs.training.settings import change, read_settings, to_json
 
 
 @pytest.mark.parametrize("name", list(PRESETS))
 def test_a_preset_survives_its_file(tmp_path: Path, name: str) -> None:
     path = tmp_path / "config.json"
     path.write_text(to_json(PRESETS[name]))
-    assert read_config(path) == PRESETS[name]
+    assert read_settings(TrainConfig, path) == PRESETS[name]
 
 
 def test_settings_can_be_changed() -> None:
@@ -44,18 +45,18 @@ def test_settings_can_be_changed() -> None:
     ],
 )
 def test_wrong_settings_are_said(name: str, value: str, message: str) -> None:
-    with pytest.raises(PriorError, match=message):
+    with pytest.raises(TrainingError, match=message):
         change(PRESETS["tiny"], {name: value})
 
 
 def test_a_file_with_an_unknown_setting(tmp_path: Path) -> None:
     path = tmp_path / "config.json"
     path.write_text('{"unet": {"depth": 3}}')
-    with pytest.raises(PriorError, match=r"config\.json' has a setting 'depth' that does not exist"):
-        read_config(path)
+    with pytest.raises(TrainingError, match=r"config\.json' has a setting 'depth' that does not exist"):
+        read_settings(TrainConfig, path)
     path.write_text("{")
-    with pytest.raises(PriorError, match=r"config\.json' cannot be read as JSON"):
-        read_config(path)
+    with pytest.raises(TrainingError, match=r"config\.json' cannot be read as JSON"):
+        read_settings(TrainConfig, path)
 
 
 def test_the_tiny_model_ships_in_forty_megabytes() -> None:

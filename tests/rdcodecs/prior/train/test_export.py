@@ -1,6 +1,6 @@
 import torch
 
-from rdcodecs.prior.pixels import to_tensor
+from rdcodecs.pixels import to_tensor
 from rdcodecs.prior.train.export import export_autoencoder, whitened
 from small_models import make_vae
 

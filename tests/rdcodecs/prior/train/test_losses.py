@@ -1,9 +1,6 @@
-import math
-
 import pytest
 import torch
 
-from rdcodecs.prior.train.average import Average
 from rdcodecs.prior.train.losses import (
     PatchDiscriminator,
     gaussian_divergence,
@@ -12,7 +9,6 @@ from rdcodecs.prior.train.losses import (
     hinge_generator,
     min_snr_weight,
     ms_ssim_loss,
-    schedule,
 )
 
 
@@ -57,26 +53,3 @@ def test_structure_loss(side: int) -> None:
     image = torch.rand(1, 3, side, side, generator=torch.Generator().manual_seed(0)) * 2 - 1
     assert float(ms_ssim_loss(image, image)) == pytest.approx(0, abs=1e-6)
     assert float(ms_ssim_loss(image * 0.2, image)) > 0.05
-
-
-def test_schedule() -> None:
-    assert schedule(0.0, 0, 10) == pytest.approx(0.1)
-    assert schedule(0.0, 100, 10) == 1.0
-    assert schedule(0.5, 100, 10) == pytest.approx(0.01 + 0.99 / 2)
-    assert schedule(1.7, 100, 10) == pytest.approx(0.01)
-
-
-def test_the_average_weighs_later_steps_more() -> None:
-    """The weight of step t of T is its share of t**gamma, Karras et al. 2024, equation 126, by direct summation."""
-    layer = torch.nn.Linear(1, 1, bias=False)
-    gamma, steps = 3.0, 400
-    average = Average(layer, gamma)
-    values = [math.sin(step / 40) for step in range(steps)]
-    for step, value in enumerate(values):
-        with torch.no_grad():
-            layer.weight.fill_(value)
-        average.update(step)
-    weights = [(step + 1) ** gamma for step in range(steps)]
-    wanted = sum(weight * value for weight, value in zip(weights, values, strict=True)) / sum(weights)
-    assert float(average.model.weight) == pytest.approx(wanted, abs=0.02)
-    assert not average.model.weight.requires_grad

@@ -16,12 +16,14 @@ from PIL import Image
 from safetensors.torch import load_file
 
 import small_training
-from rdcodecs.prior import PriorError, load
+from rdcodecs.prior import load
 from rdcodecs.prior.train.card import CARD, write_card
-from rdcodecs.prior.train.loop import Budget, Outcome, Report, Rhythm
 from rdcodecs.prior.train.pictures import sample_sheet
-from rdcodecs.prior.train.session import Session, settle_config
-from rdcodecs.prior.train.state import latest_state, load_state
+from rdcodecs.prior.train.session import Session
+from rdcodecs.training.errors import TrainingError
+from rdcodecs.training.loop import Budget, Outcome, Report, Rhythm
+from rdcodecs.training.settings import settle
+from rdcodecs.training.state import latest_state, load_state
 from small_training import CONFIG, make_session, small_crops
 
 
@@ -205,31 +207,31 @@ def test_a_time_budget_pauses_and_ends(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("budget", [{}, {"steps": 1, "minutes": 1}, {"steps": 0}, {"minutes": -1}])
 def test_a_budget_is_one_positive_number(budget: dict[str, int]) -> None:
-    with pytest.raises(PriorError, match="give a budget"):
+    with pytest.raises(TrainingError, match="give a budget"):
         Budget(**budget)
 
 
 def test_other_images_do_not_go_on_with_a_training(tmp_path: Path) -> None:
     make_session(tmp_path).train("vae", Budget(steps=1))
     other = make_session(tmp_path, crops=small_crops(count=10))
-    with pytest.raises(PriorError, match="begun with other data"):
+    with pytest.raises(TrainingError, match="begun with other data"):
         other.train("vae", Budget(steps=2))
 
 
 def test_a_unet_does_not_go_on_with_other_latents(tmp_path: Path, trained: Session) -> None:
     make_session(tmp_path, start=trained.model).train("unet", Budget(steps=1))
     make_session(tmp_path).train("vae", Budget(steps=1))
-    with pytest.raises(PriorError, match="begun with other encoder"):
+    with pytest.raises(TrainingError, match="begun with other encoder"):
         make_session(tmp_path).train("unet", Budget(steps=2))
 
 
 def test_a_unet_needs_an_autoencoder(tmp_path: Path) -> None:
-    with pytest.raises(PriorError, match=r"train the part 'vae' in .* first"):
+    with pytest.raises(TrainingError, match=r"train the part 'vae' in .* first"):
         make_session(tmp_path).train("unet", Budget(steps=1))
 
 
 def test_nothing_trained_cannot_be_exported(tmp_path: Path) -> None:
-    with pytest.raises(PriorError, match="nothing has been trained"):
+    with pytest.raises(TrainingError, match="nothing has been trained"):
         make_session(tmp_path).export("vae")
 
 
@@ -243,12 +245,12 @@ def test_a_state_can_be_exported_again(tmp_path: Path, trained: Session) -> None
 
 
 def test_a_training_is_not_overwritten(tmp_path: Path) -> None:
-    assert settle_config(tmp_path, CONFIG, resume=False) == CONFIG
-    with pytest.raises(PriorError, match="holds a training already: say --resume"):
-        settle_config(tmp_path, CONFIG, resume=False)
-    assert settle_config(tmp_path, None, resume=True) == CONFIG
-    with pytest.raises(PriorError, match="begun with other settings"):
-        settle_config(tmp_path, dataclasses.replace(CONFIG, seed=9), resume=True)
+    assert settle(tmp_path, CONFIG, CONFIG, resume=False) == CONFIG
+    with pytest.raises(TrainingError, match="holds a training already: say --resume"):
+        settle(tmp_path, CONFIG, CONFIG, resume=False)
+    assert settle(tmp_path, None, CONFIG, resume=True) == CONFIG
+    with pytest.raises(TrainingError, match="begun with other settings"):
+        settle(tmp_path, dataclasses.replace(CONFIG, seed=9), CONFIG, resume=True)
 
 
 def test_the_card_tells_how_it_was_trained(trained: Session) -> None:

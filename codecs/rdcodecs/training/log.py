@@ -7,7 +7,7 @@ from pathlib import Path
 from PIL.Image import fromarray
 
 from rdcodecs.codec import Image
-from rdcodecs.prior.optional import require
+from rdcodecs.optional import require
 
 LINES = "log.jsonl"
 

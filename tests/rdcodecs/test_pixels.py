@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from rdcodecs.prior.pixels import pad_to_multiple, to_images, to_tensor
+from rdcodecs.pixels import pad_to_multiple, to_images, to_tensor
 
 
 def test_every_level_comes_back() -> None:

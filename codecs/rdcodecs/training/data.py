@@ -10,7 +10,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from rdcodecs.prior.errors import PriorError
+from rdcodecs.training.errors import TrainingError
 
 Image = npt.NDArray[np.uint8]
 Reader = Callable[[], Image]
@@ -58,7 +58,7 @@ def read_crops(
         threads: that decode images.
 
     Raises:
-        PriorError: there are too few images to train on and to hold some out.
+        TrainingError: there are too few images to train on and to hold some out.
     """
     names = [name for name, _ in images]
     apart = [is_held_out(name, held_out) for name in names]
@@ -66,7 +66,7 @@ def read_crops(
         # A small folder may have no name below the threshold: the one with the lowest hash is held out.
         apart[min(range(len(names)), key=lambda i: hashlib.sha256(names[i].encode()).digest())] = True
     if not any(apart) or all(apart):
-        raise PriorError(f"{len(names)} images are too few: at least one must be held out and one trained on")
+        raise TrainingError(f"{len(names)} images are too few: at least one must be held out and one trained on")
     sides: dict[bool, list[Image]] = {False: [], True: []}
     digest = hashlib.sha256()
     for done, (name, cut) in enumerate(_cut_all(images, side, per_image, threads), start=1):

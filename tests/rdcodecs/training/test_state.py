@@ -3,8 +3,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from rdcodecs.prior import PriorError
-from rdcodecs.prior.train.state import (
+from rdcodecs.training.errors import TrainingError
+from rdcodecs.training.state import (
     State,
     latest_state,
     load_module,
@@ -82,7 +82,7 @@ def test_there_may_be_none(tmp_path: Path) -> None:
 def test_a_damaged_state_is_said_in_one_line(tmp_path: Path, name: str) -> None:
     path = save_state(tmp_path, a_state(1)) / name
     path.write_bytes(path.read_bytes()[:-20])
-    with pytest.raises(PriorError, match="state-0000000001' is damaged") as error:
+    with pytest.raises(TrainingError, match="state-0000000001' is damaged") as error:
         load_state(tmp_path)
     assert "\n" not in str(error.value)
 

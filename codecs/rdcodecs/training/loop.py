@@ -11,10 +11,10 @@ from pathlib import Path
 
 import torch
 
-from rdcodecs.prior.errors import PriorError
-from rdcodecs.prior.train.log import TrainLog
-from rdcodecs.prior.train.state import State, load_state, save_state
-from rdcodecs.prior.train.task import Task, fast_products
+from rdcodecs.training.errors import TrainingError
+from rdcodecs.training.log import TrainLog
+from rdcodecs.training.state import State, load_state, save_state
+from rdcodecs.training.task import Task, fast_products
 
 
 class Outcome(enum.Enum):
@@ -34,7 +34,7 @@ class Budget:
         minutes: its time; the schedule is laid over it.
 
     Raises:
-        PriorError: not exactly one of the two is given, or it is not positive.
+        TrainingError: not exactly one of the two is given, or it is not positive.
     """
 
     steps: int | None = None
@@ -43,7 +43,7 @@ class Budget:
     def __post_init__(self) -> None:
         given = [value for value in (self.steps, self.minutes) if value is not None]
         if len(given) != 1 or given[0] <= 0:
-            raise PriorError("give a budget: a number of steps or of minutes, above 0")
+            raise TrainingError("give a budget: a number of steps or of minutes, above 0")
 
     def progress(self, step: int, seconds: float) -> float:
         """Return the share of the training that is done, 1 or more where it is over."""
@@ -114,14 +114,14 @@ def train(
         report: called after each line of the log.
 
     Raises:
-        PriorError: the state in the folder is damaged or belongs to another training, or the loss is not finite.
+        TrainingError: the state in the folder is damaged or belongs to another training, or the loss is not finite.
     """
     state = load_state(folder, device)
     step, spent = 0, 0.0
     if state is not None:
         for name, value in facts.items():
             if state.facts.get(name) != value:
-                raise PriorError(
+                raise TrainingError(
                     f"the training in '{folder}' was begun with other {name}: use another folder, or start it anew"
                 )
         task.load(state.tensors)

@@ -14,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from rdcodecs.prior.errors import PriorError
+from rdcodecs.training.errors import TrainingError
 
 _NAME = re.compile(r"state-(\d{10})")
 _INDEX = "state.json"
@@ -75,7 +75,7 @@ def load_state(folder: Path, device: torch.device | str = "cpu") -> State | None
     """Read the latest state, or return `None` where there is none.
 
     Raises:
-        PriorError: it is damaged.
+        TrainingError: it is damaged.
     """
     latest = latest_state(folder)
     if latest is None:
@@ -84,7 +84,7 @@ def load_state(folder: Path, device: torch.device | str = "cpu") -> State | None
     try:
         index = json.loads((latest / _INDEX).read_text(encoding="utf-8"))
         if index["format"] != _FORMAT:
-            raise PriorError(f"'{latest}' is of format {index['format']}, which this version does not read")
+            raise TrainingError(f"'{latest}' is of format {index['format']}, which this version does not read")
         for shard in index["shards"]:
             with safe_open(latest / shard, framework="pt", device=str(device)) as file:
                 for key in sorted(file.keys()):
@@ -93,7 +93,7 @@ def load_state(folder: Path, device: torch.device | str = "cpu") -> State | None
         return State(index["step"], index["facts"], tensors)
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         reason = " ".join(str(error).split())
-        raise PriorError(
+        raise TrainingError(
             f"the training state '{latest}' is damaged ({reason}): remove it to use the one before"
         ) from error
 

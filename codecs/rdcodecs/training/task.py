@@ -1,5 +1,6 @@
 """What the training loop needs of a part that is trained."""
 
+import math
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Protocol
@@ -49,6 +50,18 @@ def update(optimizer: torch.optim.Optimizer, parameters: list[nn.Parameter], rat
         optimizer.step()
     optimizer.zero_grad(set_to_none=True)
     return norm
+
+
+def schedule(progress: float, step: int, warmup: int) -> float:
+    """Return the share of the peak learning rate: linear rise, then a cosine down to 1 %.
+
+    Args:
+        progress: of the training, 0 to 1.
+        step: counted from 0.
+        warmup: steps over which it rises.
+    """
+    cosine = 0.5 * (1 + math.cos(math.pi * min(max(progress, 0.0), 1.0)))
+    return min(1.0, (step + 1) / max(1, warmup)) * (0.01 + 0.99 * cosine)
 
 
 @contextmanager

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from rdcodecs.prior import PriorError
-from rdcodecs.prior.train.data import Order, cut_crops, is_held_out, random_crops, read_crops, step_generator
+from rdcodecs.training.data import Order, cut_crops, is_held_out, random_crops, read_crops, step_generator
+from rdcodecs.training.errors import TrainingError
 from small_training import smooth_images
 
 
@@ -34,7 +34,7 @@ def test_crops_come_from_their_side_of_the_split() -> None:
 def test_a_small_folder_holds_one_image_out() -> None:
     crops = read_crops(smooth_images(3), side=32, per_image=4, held_out=1e-9)
     assert crops.files == (2, 1)
-    with pytest.raises(PriorError, match="1 images are too few"):
+    with pytest.raises(TrainingError, match="1 images are too few"):
         read_crops(smooth_images(1), side=32, per_image=4, held_out=0.5)
 
 
