@@ -15,7 +15,9 @@ ENTRY_POINT_GROUP = "rdbench.codecs"
 
 _BUILT_IN = {
     "avif": "rdcodecs.pillow:AVIF",
+    "fusion": "rdcodecs.fusion.codec:FusionCodec",
     "heic": "rdcodecs.pillow:HEIC",
+    "hyperprior": "rdcodecs.hyperprior.codec:HyperpriorCodec",
     "jpeg": "rdcodecs.pillow:JPEG",
     "jpeg2000": "rdcodecs.pillow:JPEG2000",
     "jxl": "rdcodecs.pillow:JXL",

@@ -90,7 +90,7 @@ def test_a_built_in_codec_is_named_as_it_is_registered(name):
     ("name", "meant"), [("jpg", "jpeg"), ("jpeg200", "jpeg2000"), ("vvc", "vvenc"), ("AVIF2", None)]
 )
 def test_an_unknown_codec_gets_a_suggestion_or_the_list(name, meant):
-    message = f"unknown codec '{name}': " + (f"did you mean '{meant}'?" if meant else "have avif, heic, jpeg, ")
+    message = f"unknown codec '{name}': " + (f"did you mean '{meant}'?" if meant else "have avif, fusion, heic, ")
     with pytest.raises(UnknownCodecError, match="^" + re.escape(message)):
         load_codec(name)
 

@@ -11,6 +11,7 @@ from rdcodecs.prior.train.config import PRESETS, TrainConfig
 from rdcodecs.prior.train.session import Session
 from rdcodecs.training.data import Crops, Reader, read_crops
 from rdcodecs.training.loop import Budget, Rhythm
+from rdcodecs.training.session import Run
 
 CONFIG = PRESETS["micro"]
 
@@ -39,15 +40,18 @@ def l2_distance(images: torch.Tensor, reference: torch.Tensor) -> torch.Tensor:
     return (images - reference).square().mean(dim=(1, 2, 3))
 
 
+def make_run(**changes: Any) -> Run:
+    """A run on the CPU; `changes` are attributes of it or of its rhythm."""
+    rhythm = {"log_steps": 2, "look_seconds": 1e9, "save_seconds": 1e9}
+    rhythm |= {name: changes.pop(name) for name in list(rhythm) if name in changes}
+    return Run(torch.device("cpu"), **{"rhythm": Rhythm(**rhythm), **changes})
+
+
 def make_session(out: Path, config: TrainConfig = CONFIG, **changes: Any) -> Session:
-    settings: dict[str, Any] = {
-        "crops": small_crops(config),
-        "device": torch.device("cpu"),
-        "rhythm": Rhythm(log_steps=2, look_seconds=1e9, save_seconds=1e9),
-        "perceptual": l2_distance,
-        **changes,
-    }
-    return Session(out, config, **settings)
+    """A session; `changes` are attributes of the session or of its run."""
+    own = {name: changes.pop(name) for name in ("crops", "perceptual", "start") if name in changes}
+    settings: dict[str, Any] = {"crops": small_crops(config), "perceptual": l2_distance, **own}
+    return Session(out, config, run=make_run(**changes), **settings)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """The prior itself: images to latents and back, one denoising step, DDIM sampling."""
 
+import copy
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
@@ -99,6 +100,13 @@ class Prior:
     def sites(self) -> dict[str, Site]:
         """The places of the U-Net whose features can be reached, by name."""
         return feature_sites(self.unet)
+
+    def twin(self) -> "Prior":
+        """Return a prior with the same weights in memory, but features of its own to hook: for another thread."""
+        shared = {id(tensor): tensor for tensor in (*self.unet.parameters(), *self.unet.buffers())}
+        other = copy.copy(self)
+        other.unet = copy.deepcopy(self.unet, shared)
+        return other
 
     def fingerprint(self) -> str:
         """Return a SHA-256 of every weight and of the configuration, as hex digits."""

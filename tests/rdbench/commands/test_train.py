@@ -8,15 +8,16 @@ from PIL import Image
 
 from rdbench.commands import train
 from rdbench.errors import BenchError
-from rdcodecs import CodecError
+from rdcodecs import CodecError, load_codec
 from rdcodecs.prior import load
+from small_models import write_model
 from small_training import smooth_images
 
 
-def rdbench(*arguments: object) -> int:
+def rdbench(*arguments: object, model: str = "prior") -> int:
     parser = argparse.ArgumentParser()
     train.add_parser(parser.add_subparsers())
-    options = parser.parse_args(["train", "prior", *map(str, arguments)])
+    options = parser.parse_args(["train", model, *map(str, arguments)])
     status: int = options.execute(options)
     return status
 
@@ -79,3 +80,19 @@ def test_wrong_options_are_said_in_one_line(
 def test_a_folder_without_images(tmp_path: Path) -> None:
     with pytest.raises(BenchError, match="no images in"):
         rdbench("--data", tmp_path, "--out", tmp_path / "out", "--steps", 1)
+
+
+def test_both_stages_become_a_codec(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    prior = write_model(tmp_path / "prior", text=False)
+    shared = ("--data", folder, "--preset", "micro", "--steps", 2, "--log-steps", 1, "--device", "cpu")
+    weights = tmp_path / "weights"
+    assert rdbench("--stage", 1, "--out", weights, *shared, model="fusion") == 0
+    assert "stage 1: finished" in capsys.readouterr().err
+    second = ("--stage", 2, "--prior", prior, "--hyperprior", weights / "model", "--fusion", "additive")
+    out = tmp_path / "second"
+    assert rdbench(*second, "--out", out, *shared, model="fusion") == 0
+    assert "fusion step 2 (100.0 %" in capsys.readouterr().err
+    (out / "model" / "fusion").rename(weights / "model" / "fusion")
+    codec = load_codec("fusion", fusion="additive", weights=str(weights / "model"), prior=str(prior), device="cpu")
+    image = smooth_images(1, side=32)[0][1]()
+    assert codec.decode(codec.encode(image, 1), steps=1).shape == image.shape

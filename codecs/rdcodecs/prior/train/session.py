@@ -1,6 +1,5 @@
 """Train a whole model in a folder: the autoencoder, the U-Net on its latents, the exported model."""
 
-import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -23,9 +22,10 @@ from rdcodecs.prior.train.unet import UNetTask, make_unet, scheduler_config
 from rdcodecs.training.data import Crops
 from rdcodecs.training.errors import TrainingError
 from rdcodecs.training.log import read_log
-from rdcodecs.training.loop import Budget, Outcome, Report, Rhythm, train
+from rdcodecs.training.loop import Budget, Outcome
+from rdcodecs.training.session import Run, settings_digest
 from rdcodecs.training.settings import to_json
-from rdcodecs.training.state import latest_state, load_state
+from rdcodecs.training.state import latest_state
 
 Part = Literal["vae", "unet"]
 
@@ -44,25 +44,17 @@ class Session:
         out: its folder. ``vae/`` and ``unet/`` get states, logs and pictures, ``model/`` the exported model.
         config: what is trained.
         crops: the images.
-        device: where to train.
-        rhythm: how often to log, look and save.
+        run: where and how.
         perceptual: the autoencoder's perceptual loss.
         start: folder of a model to go on from; its architecture is taken over.
-        compiled: compile the networks.
-        deadline: value of `time.monotonic` at which to pause.
-        report: called after each line of the log.
     """
 
     out: Path
     config: TrainConfig
     crops: Crops
-    device: torch.device
-    rhythm: Rhythm
+    run: Run
     perceptual: Perceptual | None = None
     start: Path | None = None
-    compiled: bool = False
-    deadline: float | None = None
-    report: Callable[[Report], None] = lambda _report: None
 
     @property
     def model(self) -> Path:
@@ -84,34 +76,19 @@ class Session:
             TrainingError: there is no state.
         """
         task = self._autoencoder_task() if part == "vae" else self._unet_task()
-        state = load_state(self.out / part, self.device)
-        if state is None:
-            raise TrainingError(f"nothing has been trained in '{self.out / part}' yet")
-        task.load(state.tensors)
-        self._export(task)
+        self.run.export(task, self.out / part, lambda: self._export(task))
 
     def _train_autoencoder(self, budget: Budget) -> Outcome:
         task = self._autoencoder_task()
-        return self._run(task, budget, {})
+        return self._train(task, budget, {})
 
     def _train_unet(self, budget: Budget) -> Outcome:
         task = self._unet_task()
-        return self._run(task, budget, {"encoder": task.encoder})
+        return self._train(task, budget, {"encoder": task.encoder})
 
-    def _run(self, task: AutoencoderTask | UNetTask, budget: Budget, facts: dict[str, str]) -> Outcome:
-        outcome = train(
-            task,
-            self.out / task.name,
-            budget,
-            facts={"data": self.crops.digest, "settings": _digest(self.config), **facts},
-            rhythm=self.rhythm,
-            device=self.device,
-            deadline=self.deadline,
-            report=self.report,
-        )
-        if outcome is not Outcome.INTERRUPTED:
-            self._export(task)
-        return outcome
+    def _train(self, task: AutoencoderTask | UNetTask, budget: Budget, facts: dict[str, str]) -> Outcome:
+        facts = {"data": self.crops.digest, "settings": settings_digest(self.config), **facts}
+        return self.run.train(task, self.out / task.name, budget, facts, lambda: self._export(task))
 
     def _export(self, task: AutoencoderTask | UNetTask) -> None:
         averaged = task.average.model
@@ -133,13 +110,13 @@ class Session:
                 "held_out_images": self.crops.files[1],
                 "held_out_crops": len(self.crops.held_out),
             },
-            device=str(self.device),
+            device=str(self.run.device),
         )
 
     def _autoencoder_task(self) -> AutoencoderTask:
         model = self._begin("vae", "AutoencoderKL", lambda: make_autoencoder(self.config.autoencoder))
         return AutoencoderTask(
-            self.config, self.crops, self.device, model, perceptual=self.perceptual, compiled=self.compiled
+            self.config, self.crops, self.run.device, model, perceptual=self.perceptual, compiled=self.run.compiled
         )
 
     def _unet_task(self) -> UNetTask:
@@ -149,9 +126,9 @@ class Session:
         autoencoder = load_network(source, "vae")
         if source != self.model:
             export_autoencoder(autoencoder, self.model)
-        latents = make_latents(autoencoder, self.crops, self.device)
+        latents = make_latents(autoencoder, self.crops, self.run.device)
         model = self._begin("unet", "UNet2DConditionModel", lambda: make_unet(self.config.unet))
-        return UNetTask(self.config, latents, autoencoder, self.device, model, compiled=self.compiled)
+        return UNetTask(self.config, latents, autoencoder, self.run.device, model, compiled=self.run.compiled)
 
     def _begin(self, part: Part, kind: str, make: Callable[[], nn.Module]) -> nn.Module:
         """Make the network that the first run made, whose weights a state then replaces."""
@@ -167,7 +144,3 @@ class Session:
         kept.parent.mkdir(parents=True, exist_ok=True)
         kept.write_text(json.dumps(dict(made.config), default=str), encoding="utf-8")
         return made  # type: ignore[no-any-return]
-
-
-def _digest(config: TrainConfig) -> str:
-    return hashlib.sha256(to_json(config).encode()).hexdigest()

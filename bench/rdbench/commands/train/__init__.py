@@ -1,0 +1,16 @@
+"""rdbench train: train the models that the diffusion codecs need, one file a model."""
+
+from typing import TYPE_CHECKING
+
+from rdbench.commands.train import fusion, prior
+
+if TYPE_CHECKING:
+    from rdbench.commands import Commands
+
+
+def add_parser(commands: "Commands") -> None:
+    """Declare the command."""
+    parser = commands.add_parser("train", help="train a model of the diffusion codecs from a folder of images")
+    models = parser.add_subparsers(dest="model", metavar="MODEL", required=True)
+    for model in (prior, fusion):
+        model.add_parser(models)

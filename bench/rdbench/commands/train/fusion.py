@@ -1,0 +1,89 @@
+"""rdbench train fusion: the fusion codec, in two stages."""
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rdbench.commands.train.shared import (
+    add_budget,
+    add_run,
+    add_settings,
+    make_budget,
+    make_console,
+    make_run,
+    read_folder,
+    say_outcome,
+    wanted_settings,
+)
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from rdbench.commands import Commands
+
+
+def add_parser(models: "Commands") -> None:
+    """Declare the command."""
+    fusion = models.add_parser(
+        "fusion",
+        help="the fusion codec: stage 1 (encoder, entropy model), stage 2 (adapter and fusion for a prior)",
+        description="Stage 1 trains encoder, entropy model and auxiliary decoder, without any diffusion model. Stage 2 "
+        "trains adapter and fusion for a frozen prior. Each writes its part of OUT/model, which the codecs "
+        "hyperprior and fusion take as 'weights'. Stop it whenever you like: --resume goes on from the exact step.",
+    )
+    fusion.add_argument("--stage", type=int, choices=(1, 2), required=True, help="what to train")
+    fusion.add_argument("--data", type=Path, required=True, help="folder of images, searched with its subfolders")
+    fusion.add_argument("--out", type=Path, required=True, help="folder for states, logs, pictures and the model")
+    fusion.add_argument("--prior", default="tiny", help="stage 2: tiny (default), a diffusers folder or a hub id")
+    fusion.add_argument(
+        "--hyperprior", default="tiny", metavar="DIR", help="stage 2: tiny (default) or the OUT/model of a stage 1"
+    )
+    fusion.add_argument(
+        "--fusion", choices=("attentive", "additive"), default="attentive", help="stage 2: kind (attentive)"
+    )
+    add_budget(fusion)
+    add_settings(fusion, "tiny (default), micro", "batch=16")
+    add_run(fusion)
+    fusion.add_argument("--compile", action="store_true", help="stage 1: compile the networks; worth it on a GPU")
+    fusion.set_defaults(execute=execute)
+
+
+def execute(options: argparse.Namespace) -> int:
+    """Train; 130 where a signal ended it (everything is saved)."""
+    console = make_console()
+    session = _first(options, console) if options.stage == 1 else _second(options, console)
+    if options.export:
+        session.export()
+        return 0
+    return say_outcome(f"stage {options.stage}", session.train(make_budget(options)), console)
+
+
+def _first(options: argparse.Namespace, console: "Console") -> Any:
+    from rdcodecs.hyperprior.train.config import PRESETS
+    from rdcodecs.hyperprior.train.session import HyperpriorSession
+    from rdcodecs.training.settings import settle
+
+    run = make_run(options, console, compiled=options.compile)
+    wanted = wanted_settings(options, PRESETS, {})
+    config = settle(options.out, wanted, PRESETS["tiny"], resume=options.resume or options.export)
+    return HyperpriorSession(options.out, config, read_folder(options.data, config, console), run)
+
+
+def _second(options: argparse.Namespace, console: "Console") -> Any:
+    import torch
+
+    from rdcodecs.fusion.train.config import PRESETS
+    from rdcodecs.fusion.train.session import FusionSession
+    from rdcodecs.hyperprior.codec import FOLDER
+    from rdcodecs.hyperprior.weights import load_hyperprior
+    from rdcodecs.prior import load
+    from rdcodecs.shipped import shipped_or_folder
+    from rdcodecs.training.settings import settle
+
+    run = make_run(options, console)
+    wanted = wanted_settings(options, PRESETS, {"shape.kind": options.fusion})
+    config = settle(options.out, wanted, PRESETS["tiny"], resume=options.resume or options.export)
+    hyperprior = load_hyperprior(shipped_or_folder(options.hyperprior) / FOLDER, run.device)
+    # In single precision also on a GPU: gradients go through it, under autocast.
+    prior = load(options.prior, dtype=torch.float32, device=run.device)
+    return FusionSession(options.out, config, read_folder(options.data, config, console), prior, hyperprior, run)

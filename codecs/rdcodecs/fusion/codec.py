@@ -1,0 +1,238 @@
+"""The fusion codec: a hyperprior's stream, decoded by a frozen diffusion model that is steered by its latent."""
+
+import hashlib
+import os
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property
+from queue import SimpleQueue
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from rdcodecs.codec import Codec, Image, OptionError, RateSpec, StreamError
+from rdcodecs.fusion.config import KINDS, Kind
+from rdcodecs.fusion.control import Control
+from rdcodecs.fusion.renormalize import (
+    RENORMALIZATIONS,
+    Renormalization,
+    match_neighbourhoods,
+    match_statistics,
+)
+from rdcodecs.fusion.weights import load_control
+from rdcodecs.hyperprior.codec import HyperpriorCodec, StoredLatent
+from rdcodecs.hyperprior.statistics import statistics, unpack_statistics
+from rdcodecs.pixels import to_images
+from rdcodecs.prior import Prior, load
+from rdcodecs.prior.features import edit_features
+from rdcodecs.shipped import TINY, shipped_or_folder
+
+FOLDER = "fusion"
+"""The controls' weights, in a folder of weights, one folder a kind in it."""
+
+Start = Literal["noise", "auxiliary"]
+_STARTS: tuple[Start, ...] = ("noise", "auxiliary")
+_STRENGTH = 0.6
+_BATCH = 8
+
+
+@dataclass(frozen=True)
+class _Source:
+    """What a picture is drawn from: the stream's content, and the seed that follows from its bytes."""
+
+    stored: StoredLatent
+    seed: int
+
+
+class FusionCodec(Codec):
+    """The codec of "Generative Image Coding with Diffusion Prior" (arXiv 2509.13768).
+
+    Encoder and entropy model are those of `HyperpriorCodec`. To decode, the adapter turns the decoded latent into
+    features, and a frozen latent diffusion model, whose own features they are fused with, samples a picture by DDIM
+    from noise that is seeded by the stream.
+
+    Args:
+        prior: `tiny` (shipped), or any latent diffusion model in diffusers' format: a folder or a hub id. The
+            `weights` must have been trained for it.
+        weights: `tiny` (shipped), or a folder that ``rdbench train fusion`` wrote.
+        fusion: "attentive", or "additive" (the ablation Ours-AE).
+        renormalize: "off" (the ablation Ours-FE), "auxiliary" (mean and deviation of each colour channel are those
+            of the auxiliary decoder's picture), "source" (of the source; six bytes in the stream), or "local" (the
+            mean around each pixel is that of the auxiliary decoder's picture).
+        start: "noise", or "auxiliary": from the auxiliary decoder's picture, noised. A variant of ours.
+        device: "auto" (a CUDA device where there is one), "cpu", "cuda" ...
+
+    Raises:
+        OptionError: an option has a value that does not exist.
+        MissingDependencyError: no such weights.
+    """
+
+    name = "fusion"
+    rate: ClassVar[RateSpec] = HyperpriorCodec.rate
+    default_rates: ClassVar[tuple[float, ...]] = HyperpriorCodec.default_rates
+    decode_options: ClassVar[Mapping[str, Any]] = {"steps": 10}
+
+    def __init__(
+        self,
+        *,
+        prior: str = TINY,
+        weights: str = TINY,
+        fusion: Kind = "attentive",
+        renormalize: Renormalization = "source",
+        start: Start = "noise",
+        device: str = "auto",
+    ) -> None:
+        for option, value, values in (
+            ("fusion", fusion, KINDS),
+            ("renormalize", renormalize, RENORMALIZATIONS),
+            ("start", start, _STARTS),
+        ):
+            if value not in values:
+                raise OptionError(f"codec 'fusion': {option} must be one of {', '.join(values)}, not '{value}'")
+        self._prior_name = prior
+        self._folder = shipped_or_folder(weights) / FOLDER / fusion
+        self._renormalize: Renormalization = renormalize
+        self._start: Start = start
+        # What costs nothing to leave out is not sent.
+        self._hyperprior = HyperpriorCodec(weights=weights, device=device, statistics=renormalize == "source")
+
+    def check(self) -> None:
+        """Read all weights, which says what is missing."""
+        self._hyperprior.check()
+        self.control  # noqa: B018 - reading them is the check
+
+    @cached_property
+    def prior(self) -> Prior:
+        """The frozen diffusion model, read when first needed."""
+        return load(self._prior_name, device=self._hyperprior.device)
+
+    @property
+    def control(self) -> Control:
+        """Adapter and fusion, read when first needed."""
+        return self._trained[0]
+
+    @cached_property
+    def _trained(self) -> tuple[Control, str]:
+        return load_control(self._folder, self.prior, self._hyperprior.model)
+
+    def fingerprint(self) -> Mapping[str, Any]:
+        """Return what decides the codec's output."""
+        return {
+            **self._hyperprior.fingerprint(),
+            "control": self._trained[1],
+            "prior": self.prior.fingerprint(),
+            "dtype": str(self.prior.dtype),
+            "renormalize": self._renormalize,
+            "start": self._start,
+        }
+
+    def encode(self, image: Image, rate: float) -> bytes:
+        """Compress an image; see `Codec.encode`."""
+        return self._hyperprior.encode(image, rate)
+
+    def decode(self, data: bytes, **options: Any) -> Image:
+        """Decompress; see `Codec.decode`. `steps` is the number of DDIM steps."""
+        steps = self._steps(options)
+        image: Image = to_images(self._draw(self.prior, [_Source(self._read(data), _seed(data))], steps))[0]
+        return image
+
+    def decode_batch(self, streams: Sequence[bytes], **options: Any) -> list[Image]:
+        """Decompress many streams, faster than one by one.
+
+        On a CPU as many are decoded at a time as there are cores for the threads that torch is set to use: with one
+        thread, one a core. Each goes through the networks alone, so that its picture is that of `decode` to the bit.
+        On a GPU those of one size go through them together, where rounding may differ in the last bit.
+
+        Args:
+            streams: complete files.
+            options: as for `decode`.
+
+        Returns:
+            The images, in order.
+
+        Raises:
+            StreamError: the bytes of one are not a whole, undamaged stream of this codec.
+            OptionError: a decode option does not exist or is out of range.
+        """
+        steps = self._steps(options)
+        sources = [_Source(self._read(data), _seed(data)) for data in streams]
+        if self.prior.device.type == "cpu":
+            workers = max(1, min(len(sources), (os.cpu_count() or 1) // torch.get_num_threads()))
+            # Features are reached by hooks, of which each thread needs its own.
+            spare: SimpleQueue[Prior] = SimpleQueue()
+            for number in range(workers):
+                spare.put(self.prior.twin() if number else self.prior)
+
+            def alone(source: _Source) -> Image:
+                prior = spare.get()
+                try:
+                    image: Image = to_images(self._draw(prior, [source], steps))[0]
+                finally:
+                    spare.put(prior)
+                return image
+
+            with ThreadPoolExecutor(workers) as pool:
+                return list(pool.map(alone, sources))
+        images: dict[int, Image] = {}
+        for indices in _batches([source.stored.size for source in sources]):
+            pictures = self._draw(self.prior, [sources[index] for index in indices], steps)
+            images.update(zip(indices, to_images(pictures), strict=True))
+        return [images[index] for index in range(len(streams))]
+
+    def _read(self, data: bytes) -> StoredLatent:
+        stored = self._hyperprior.read(data)
+        if self._renormalize == "source" and not stored.statistics:
+            raise StreamError("the stream holds no colour statistics of its source: decode it with another renormalize")
+        return stored
+
+    def _steps(self, options: Mapping[str, Any]) -> int:
+        for option in options:
+            if option not in self.decode_options:
+                raise OptionError(f"codec 'fusion' has no decode option '{option}': have steps")
+        steps = options.get("steps", self.decode_options["steps"])
+        most = self.prior.train_steps
+        if isinstance(steps, bool) or not isinstance(steps, int) or not 1 <= steps <= most:
+            raise OptionError(f"codec 'fusion': steps must be a whole number from 1 to {most}, not {steps!r}")
+        return steps
+
+    @torch.inference_mode()
+    def _draw(self, prior: Prior, sources: Sequence[_Source], steps: int) -> Tensor:
+        """Return pictures of one size, shape (N, 3, H, W), about [-1, 1]."""
+        stored = [source.stored for source in sources]
+        size = stored[0].size
+        latents = torch.stack([item.latents for item in stored])
+        levels = torch.tensor([item.level for item in stored], device=latents.device)
+        auxiliary = None
+        if self._start == "auxiliary" or self._renormalize in ("auxiliary", "local"):
+            auxiliary = self._hyperprior.draw(stored)
+        start = prior.encode(auxiliary.clamp(-1, 1)) if auxiliary is not None and self._start == "auxiliary" else None
+        prepared = self.control.prepare(latents.to(prior.dtype), levels, prior.latent_size(size))
+        noise = prior.noise(size, [source.seed for source in sources])
+        with edit_features(prior.unet, self.control.edits(prepared)):
+            drawn = prior.sample(noise, steps, start=start, strength=_STRENGTH)
+        pictures = prior.decode(drawn, size).float()
+        if self._renormalize == "source":
+            wanted = [unpack_statistics(item.statistics) for item in stored]
+            return torch.cat([match_statistics(*pair) for pair in zip(torch.split(pictures, 1), wanted, strict=True)])
+        if auxiliary is None or self._renormalize == "off":
+            return pictures
+        if self._renormalize == "local":
+            return match_neighbourhoods(pictures, auxiliary)
+        return match_statistics(pictures, statistics(auxiliary))
+
+
+def _seed(data: bytes) -> int:
+    return int.from_bytes(hashlib.sha256(data).digest()[:8], "big") >> 1
+
+
+def _batches(sizes: Sequence[tuple[int, int]]) -> Iterator[list[int]]:
+    """Yield indices of equal sizes, a batch at a time."""
+    groups: dict[tuple[int, int], list[int]] = defaultdict(list)
+    for index, size in enumerate(sizes):
+        groups[size].append(index)
+    for indices in groups.values():
+        for first in range(0, len(indices), _BATCH):
+            yield indices[first : first + _BATCH]

@@ -1,0 +1,52 @@
+"""Shape of the adapter and of the fusion."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from rdcodecs.prior.features import Site
+
+Kind = Literal["attentive", "additive"]
+KINDS: tuple[Kind, ...] = ("attentive", "additive")
+
+
+@dataclass(frozen=True)
+class FusionConfig:
+    """Shape of the control: adapter F and the fusion into the prior's U-Net.
+
+    Attributes:
+        kind: how the adapter's features meet the U-Net's.
+        width: the adapter's channels at the resolution of the prior's latent.
+        wide: its channels at all coarser resolutions.
+        blocks: its residual blocks at each resolution.
+        heads: of the attention.
+        head_channels: of each head.
+    """
+
+    kind: Kind = "attentive"
+    width: int = 64
+    wide: int = 96
+    blocks: int = 1
+    heads: int = 4
+    head_channels: int = 16
+
+
+def fusion_sites(sites: Mapping[str, Site]) -> dict[str, Site]:
+    """Return the places of a U-Net where features are fused: our choice, the document does not name its own.
+
+    On the way down the first convolution and every block but the last, whose features are the middle's; the middle;
+    and on the way up the last features of each resolution.
+
+    Args:
+        sites: all that can be reached, in the order of computation.
+    """
+    chosen: dict[str, Site] = {}
+    down = [name for name in sites if name.startswith("down.")]
+    for name in ["in", *down[:-1], "mid"]:
+        if name in sites:
+            chosen[name] = sites[name]
+    last = {site.stride: name for name, site in sites.items() if name.startswith("up.")}
+    for name in sites:
+        if name in last.values():
+            chosen[name] = sites[name]
+    return chosen

@@ -1,0 +1,1 @@
+"""Train adapter and fusion: stage 2 of the fusion codec."""

@@ -1,0 +1,76 @@
+"""Train a control in a folder, for a prior and a hyperprior that are there, and export it as the codec reads it."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from rdcodecs.fusion.codec import FOLDER
+from rdcodecs.fusion.train.config import FusionTrainConfig
+from rdcodecs.fusion.train.task import FusionTask
+from rdcodecs.fusion.weights import make_control, network_digest, save_control
+from rdcodecs.hyperprior.weights import TrainedHyperprior
+from rdcodecs.prior import Prior
+from rdcodecs.training.data import Crops
+from rdcodecs.training.loop import Budget, Outcome
+from rdcodecs.training.session import Run, settings_digest
+
+
+@dataclass(frozen=True)
+class FusionSession:
+    """One training in one folder, over any number of runs.
+
+    Attributes:
+        out: its folder. ``stage-2/`` gets states, log and pictures, ``model/fusion/KIND/`` the exported control.
+        config: what is trained.
+        crops: the images.
+        prior: frozen, in float32, on the device.
+        hyperprior: frozen, on the device.
+        run: where and how.
+    """
+
+    out: Path
+    config: FusionTrainConfig
+    crops: Crops
+    prior: Prior
+    hyperprior: TrainedHyperprior
+    run: Run
+
+    def train(self, budget: Budget) -> Outcome:
+        """Train until the budget is spent, and export unless it was interrupted.
+
+        Raises:
+            TrainingError: the state in the folder belongs to another training.
+        """
+        facts = {
+            "data": self.crops.digest,
+            "settings": settings_digest(self.config),
+            "prior": network_digest(self.prior.unet),
+            "hyperprior": self.hyperprior.digest.hex(),
+        }
+        task = self._task()
+        return self.run.train(task, self._states, budget, facts, lambda: self._write(task))
+
+    def export(self) -> None:
+        """Export the control as its last state has it.
+
+        Raises:
+            TrainingError: there is no state.
+        """
+        task = self._task()
+        self.run.export(task, self._states, lambda: self._write(task))
+
+    @property
+    def _states(self) -> Path:
+        return self.out / "stage-2"
+
+    def _write(self, task: FusionTask) -> None:
+        folder = self.out / "model" / FOLDER / self.config.shape.kind
+        save_control(folder, task.average.model, self.prior, self.hyperprior)
+
+    def _task(self) -> FusionTask:
+        # So that the weights depend on the seed alone, and the caller's generator is left as it was.
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.config.seed)
+            control = make_control(self.config.shape, self.prior, self.hyperprior)
+        return FusionTask(self.config, self.crops, self.run.device, control, self.prior, self.hyperprior)

@@ -1,0 +1,109 @@
+"""Encoder, entropy model and auxiliary decoder as one network, for every rate level at once."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from rdcodecs.hyperprior.config import HYPER_STRIDE, STRIDE, HyperpriorConfig
+from rdcodecs.hyperprior.likelihood import FactorisedPrior, gaussian_bits, scale_at
+from rdcodecs.hyperprior.transforms import Analysis, HyperAnalysis, HyperSynthesis, Synthesis
+from rdcodecs.pixels import pad_to_multiple
+
+_LARGEST_MEAN = 255.0
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a training step is judged by.
+
+    Attributes:
+        images: shape (N, 3, H, W), of the auxiliary decoder.
+        bits: of each image, shape (N,): the entropy model's own estimate.
+        latents: decoded, after the inverse gain, shape (N, M, h, w).
+    """
+
+    images: Tensor
+    bits: Tensor
+    latents: Tensor
+
+
+class Hyperprior(nn.Module):
+    """A rate-conditioned mean-scale hyperprior codec.
+
+    Rate levels act through gains of each latent channel, applied before rounding and undone after it by gains of
+    their own (Cui et al. 2021, "Asymmetric gained deep image compression with continuous rate adaptation"), and
+    through scales and shifts in both transforms.
+
+    Args:
+        config: shape of the model.
+    """
+
+    def __init__(self, config: HyperpriorConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.analysis = Analysis(config)
+        self.synthesis = Synthesis(config)
+        self.hyper_analysis = HyperAnalysis(config)
+        self.hyper_synthesis = HyperSynthesis(config)
+        self.prior = FactorisedPrior(config.levels, config.hyper_channels)
+        # From coarse to fine: without it every level would begin with the same rate.
+        start = torch.linspace(-1.5, 1.5, config.levels)[:, None].repeat(1, config.latent_channels)
+        self.log_gain = nn.Parameter(start)
+        self.log_inverse_gain = nn.Parameter(-start.clone())
+
+    def encode(self, images: Tensor, levels: Tensor) -> tuple[Tensor, Tensor]:
+        """Return latents and hyper-latents, neither rounded.
+
+        Args:
+            images: shape (N, 3, H, W) in [-1, 1], of any size: padded to multiples of 16.
+            levels: shape (N,).
+
+        Returns:
+            Shapes (N, M, h, w) with h = ceil(H / 16), and (N, C, ceil(h / 4), ceil(w / 4)).
+        """
+        latents = self.analysis(pad_to_multiple(images, STRIDE), levels)
+        latents = latents * self.log_gain[levels].exp()[:, :, None, None]
+        return latents, self.hyper_analysis(pad_to_multiple(latents, HYPER_STRIDE))
+
+    def restore(self, latents: Tensor, levels: Tensor) -> Tensor:
+        """Return decoded latents with their gain undone: what decoders work on. Shapes as in `encode`."""
+        return latents * self.log_inverse_gain[levels].exp()[:, :, None, None]
+
+    def distribution(self, raw: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+        """Split the hyper-synthesis's output into means and places in the scale table, cut to a latent's size."""
+        mean, place = raw[..., : size[0], : size[1]].chunk(2, dim=1)
+        return mean.clamp(-_LARGEST_MEAN, _LARGEST_MEAN), place
+
+    def forward(self, images: Tensor, levels: Tensor, generator: torch.Generator) -> Estimate:
+        """Code images as in training: noise in place of rounding for the rate, rounding for the pictures.
+
+        Args:
+            images: shape (N, 3, H, W) in [-1, 1].
+            levels: shape (N,).
+            generator: of the noise, on the images' device.
+        """
+        latents, hyper = self.encode(images, levels)
+        bits = self.prior(hyper + _noise(hyper, generator), levels).sum(dim=(1, 2, 3))
+        raw = self.hyper_synthesis(rounded(hyper), levels)
+        mean, place = self.distribution(raw, (latents.shape[2], latents.shape[3]))
+        centred = latents - mean
+        bits = bits + gaussian_bits(centred + _noise(centred, generator), scale_at(place)).sum(dim=(1, 2, 3))
+        restored = self.restore(rounded(centred) + mean, levels)
+        made = self.synthesis(restored, levels)[..., : images.shape[2], : images.shape[3]]
+        return Estimate(made, bits, restored)
+
+
+def rounded(values: Tensor) -> Tensor:
+    """Round, with the gradient of the identity."""
+    return values + (values.round() - values).detach()
+
+
+def _noise(like: Tensor, generator: torch.Generator) -> Tensor:
+    return torch.rand(like.shape, generator=generator, device=like.device, dtype=like.dtype) - 0.5
+
+
+def mean_squared_error(made: Tensor, images: Tensor) -> Tensor:
+    """Return the error of each image on the scale of 8-bit levels, shape (N,), from values in [-1, 1]."""
+    return functional.mse_loss(made, images, reduction="none").mean(dim=(1, 2, 3)) * 127.5**2

@@ -1,0 +1,1 @@
+"""Train the hyperprior: stage 1 of the fusion codec."""

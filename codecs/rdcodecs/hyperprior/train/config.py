@@ -1,0 +1,60 @@
+"""What of the hyperprior is trained, and how."""
+
+from dataclasses import dataclass, field
+
+from rdcodecs.hyperprior.config import HyperpriorConfig
+
+
+@dataclass(frozen=True)
+class HyperpriorTrainConfig:
+    """Everything that decides a training's outcome, but for data and budget.
+
+    Attributes:
+        model: its shape.
+        lambda_low: weight of the squared error (8-bit levels) against bits a pixel, at the lowest level.
+        lambda_high: likewise at the highest; those between are in geometric progression.
+        crop: side of the training crops in pixels.
+        learning_rate: peak; it follows a cosine to nothing.
+        batch: crops to a step; 0 picks 8 on a CPU and 64 on a GPU.
+        store: side of the crops that are kept in memory, in pixels.
+        crops_per_image: at most so many crops of a large image are kept.
+        held_out: share of the image files that is not trained on.
+        seed: of weights, order, crops, levels and noise.
+        ema_gamma: exponent of the average of the weights, as for the prior.
+        warmup: steps over which the learning rate rises.
+    """
+
+    model: HyperpriorConfig = field(default_factory=HyperpriorConfig)
+    lambda_low: float = 0.00006
+    lambda_high: float = 0.008
+    crop: int = 128
+    learning_rate: float = 5e-4
+    batch: int = 0
+    store: int = 256
+    crops_per_image: int = 16
+    held_out: float = 0.02
+    seed: int = 0
+    ema_gamma: float = 16.97
+    warmup: int = 200
+
+    @property
+    def lambdas(self) -> list[float]:
+        """Weight of the distortion at each level."""
+        ratio = self.lambda_high / self.lambda_low
+        last = max(1, self.model.levels - 1)
+        return [self.lambda_low * ratio ** (level / last) for level in range(self.model.levels)]
+
+
+PRESETS: dict[str, HyperpriorTrainConfig] = {
+    "tiny": HyperpriorTrainConfig(),
+    # Learns nothing much, but goes through everything in seconds.
+    "micro": HyperpriorTrainConfig(
+        model=HyperpriorConfig(
+            levels=2, widths=(8, 8, 8), blocks=1, latent_channels=8, hyper_channels=4, hyper_width=8
+        ),
+        crop=64,
+        batch=2,
+        store=64,
+        warmup=2,
+    ),
+}

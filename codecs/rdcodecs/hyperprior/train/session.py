@@ -1,0 +1,65 @@
+"""Train a hyperprior in a folder, and export it as the codec reads it."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from rdcodecs.hyperprior.codec import FOLDER
+from rdcodecs.hyperprior.model import Hyperprior
+from rdcodecs.hyperprior.train.config import HyperpriorTrainConfig
+from rdcodecs.hyperprior.train.export import export_hyperprior
+from rdcodecs.hyperprior.train.task import HyperpriorTask
+from rdcodecs.training.data import Crops
+from rdcodecs.training.loop import Budget, Outcome
+from rdcodecs.training.session import Run, settings_digest
+
+
+@dataclass(frozen=True)
+class HyperpriorSession:
+    """One training in one folder, over any number of runs.
+
+    Attributes:
+        out: its folder. ``stage-1/`` gets states, log and pictures, ``model/hyperprior/`` the exported model.
+        config: what is trained.
+        crops: the images.
+        run: where and how.
+    """
+
+    out: Path
+    config: HyperpriorTrainConfig
+    crops: Crops
+    run: Run
+
+    def train(self, budget: Budget) -> Outcome:
+        """Train until the budget is spent, and export unless it was interrupted.
+
+        Raises:
+            TrainingError: the state in the folder belongs to another training.
+        """
+        facts = {"data": self.crops.digest, "settings": settings_digest(self.config)}
+        task = self._task()
+        return self.run.train(task, self._states, budget, facts, lambda: self._write(task))
+
+    def export(self) -> None:
+        """Export the model as its last state has it.
+
+        Raises:
+            TrainingError: there is no state.
+        """
+        task = self._task()
+        self.run.export(task, self._states, lambda: self._write(task))
+
+    @property
+    def _states(self) -> Path:
+        return self.out / "stage-1"
+
+    def _write(self, task: HyperpriorTask) -> None:
+        export_hyperprior(task.average.model, self.crops.train, self.out / "model" / FOLDER)
+
+    def _task(self) -> HyperpriorTask:
+        # So that the weights depend on the seed alone, and the caller's generator is left as it was.
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.config.seed)
+            model = Hyperprior(self.config.model)
+        return HyperpriorTask(self.config, self.crops, self.run.device, model, compiled=self.run.compiled)

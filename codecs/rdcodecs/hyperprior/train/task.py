@@ -1,0 +1,131 @@
+"""Stage 1: encoder, entropy model and auxiliary decoder, as an ordinary learned codec."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rdcodecs.codec import Image
+from rdcodecs.hyperprior.model import Hyperprior, mean_squared_error
+from rdcodecs.hyperprior.train.config import HyperpriorTrainConfig
+from rdcodecs.pixels import to_images, to_tensor
+from rdcodecs.training.average import Average
+from rdcodecs.training.data import Crops, Order, random_crops, step_generator
+from rdcodecs.training.pictures import grid
+from rdcodecs.training.state import load_module, load_optimizer, module_tensors, optimizer_tensors
+from rdcodecs.training.task import schedule, update
+
+_EVALUATED = 64
+_SHOWN = 6
+
+
+class HyperpriorTask:
+    """The hyperprior in training.
+
+    The loss is the document's, L = sum over levels of R_s + lambda_s·D_s, with two choices of ours: each image of a
+    batch is coded at one level, drawn at random, and its term is divided by the root of its lambda; the loss at the
+    highest rate would otherwise be some twenty times that at the lowest, and drown it.
+
+    Args:
+        config: of the training.
+        crops: the images.
+        device: where to train.
+        model: the network to begin with.
+        compiled: compile the transforms (worth it on a GPU).
+    """
+
+    name = "hyperprior"
+
+    def __init__(
+        self,
+        config: HyperpriorTrainConfig,
+        crops: Crops,
+        device: torch.device,
+        model: Hyperprior,
+        *,
+        compiled: bool = False,
+    ) -> None:
+        self._config = config
+        self._device = device
+        self.model: Hyperprior = model.to(device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
+        self.average: Average[Any] = Average(self.model, config.ema_gamma)
+        self._optimizer = torch.optim.AdamW(
+            self.model.parameters(), betas=(0.9, 0.99), weight_decay=1e-4, fused=device.type == "cuda"
+        )
+        self._train = crops.train.to(device)
+        self._held_out = crops.held_out[:_EVALUATED]
+        self._lambdas = torch.tensor(config.lambdas, device=device)
+        batch = config.batch or (64 if device.type == "cuda" else 8)
+        self._order = Order(len(self._train), batch, config.seed)
+        if compiled:
+            self.model.analysis.compile()
+            self.model.synthesis.compile()
+
+    def step(self, step: int, progress: float) -> Mapping[str, Tensor]:
+        """Train for one step."""
+        config = self._config
+        generator = step_generator(config.seed, "hyperprior", step, self._device)
+        batch = random_crops(self._train, self._order(step), min(config.crop, self._train.shape[1]), generator)
+        images = batch.float().div_(127.5).sub_(1)
+        levels = torch.randint(len(self._lambdas), (len(images),), generator=generator, device=self._device)
+        # Without mixed precision: the bits of a latent are differences of nearly equal numbers.
+        estimate = self.model(images, levels, generator)
+        rate = estimate.bits / images[0, 0].numel()
+        error = mean_squared_error(estimate.images, images)
+        weight = self._lambdas[levels]
+        loss = ((rate + weight * error) * (self._lambdas[-1] / weight).sqrt()).mean()
+        loss.backward()
+        speed = config.learning_rate * schedule(progress, step, config.warmup)
+        norm = update(self._optimizer, list(self.model.parameters()), speed)
+        self.average.update(step)
+        return {
+            "loss": loss.detach(),
+            "bpp": rate.detach().mean(),
+            "mse": error.detach().mean(),
+            "gradient": norm,
+            "rate": torch.tensor(speed),
+        }
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return everything that decides how the training goes on."""
+        return {
+            **module_tensors("model", self.model),
+            **module_tensors("average", self.average.model),
+            **optimizer_tensors("optimizer", self._optimizer),
+        }
+
+    def load(self, tensors: Mapping[str, Tensor]) -> None:
+        """Set what `tensors` gave."""
+        load_module("model", self.model, tensors)
+        load_module("average", self.average.model, tensors)
+        load_optimizer("optimizer", self._optimizer, tensors)
+
+    @torch.no_grad()
+    def evaluate(self) -> dict[str, float]:
+        """Return estimated bits a pixel and PSNR of held-out crops, at every level."""
+        figures = {}
+        for level in range(len(self._lambdas)):
+            made, bits = self._coded(self._held_out, level)
+            error = mean_squared_error(made, to_tensor(self._held_out))
+            figures[f"bpp_{level}"] = float(bits.mean()) / self._held_out[0, ..., 0].numel()
+            figures[f"psnr_{level}"] = float((10 * torch.log10(255**2 / error)).mean())
+        return figures
+
+    @torch.no_grad()
+    def picture(self) -> Image:
+        """Return held-out images, over their reconstructions at the lowest, a middle and the highest level."""
+        originals = self._held_out[:_SHOWN]
+        last = len(self._lambdas) - 1
+        rows = [to_images(self._coded(originals, level)[0]) for level in (0, last // 2, last)]
+        return grid([originals.numpy(), *rows])
+
+    def _coded(self, images: Tensor, level: int) -> tuple[Tensor, Tensor]:
+        generator = step_generator(self._config.seed, "held out", level, self._device)
+        made, bits = [], []
+        for part in torch.split(images, 16):
+            levels = torch.full((len(part),), level, device=self._device)
+            estimate = self.average.model(to_tensor(part.to(self._device)), levels, generator)
+            made.append(estimate.images.clamp(-1, 1).cpu())
+            bits.append(estimate.bits.cpu())
+        return torch.cat(made), torch.cat(bits)

@@ -1,0 +1,121 @@
+"""The four transforms of a hyperprior codec: image to latent and back, latent to hyper-latent and back.
+
+The scheme is Ballé et al. 2018, "Variational image compression with a scale hyperprior", with the mean of Minnen et
+al. 2018; the layers are chosen for a CPU: most of the work is done at a quarter of the image's size and below.
+"""
+
+from torch import Tensor, nn
+from torch.nn import functional
+
+from rdcodecs.hyperprior.config import HyperpriorConfig
+from rdcodecs.hyperprior.layers import Stage, upsampling
+
+_STEM = 4
+
+
+class Analysis(nn.Module):
+    """Encoder E: image to latent.
+
+    Args:
+        config: of the model.
+    """
+
+    def __init__(self, config: HyperpriorConfig) -> None:
+        super().__init__()
+        first, second, third = config.widths
+        self.stem = nn.Sequential(nn.PixelUnshuffle(_STEM), nn.Conv2d(3 * _STEM**2, first, 3, padding=1))
+        self.stages = nn.ModuleList(Stage(width, config.blocks, config.levels) for width in config.widths)
+        self.down = nn.ModuleList(
+            [nn.Conv2d(first, second, 3, stride=2, padding=1), nn.Conv2d(second, third, 3, stride=2, padding=1)]
+        )
+        self.head = nn.Conv2d(third, config.latent_channels, 3, padding=1)
+
+    def forward(self, images: Tensor, levels: Tensor) -> Tensor:
+        """Return latents of shape (N, M, H / 16, W / 16).
+
+        Args:
+            images: shape (N, 3, H, W) in [-1, 1], sides multiples of 16.
+            levels: shape (N,).
+        """
+        features = self.stages[0](self.stem(images), levels)
+        for down, stage in zip(self.down, self.stages[1:], strict=True):
+            features = stage(down(features), levels)
+        latents: Tensor = self.head(features)
+        return latents
+
+
+class Synthesis(nn.Module):
+    """Auxiliary decoder: latent to image.
+
+    Args:
+        config: of the model.
+    """
+
+    def __init__(self, config: HyperpriorConfig) -> None:
+        super().__init__()
+        first, second, third = config.widths
+        self.head = nn.Conv2d(config.latent_channels, third, 3, padding=1)
+        self.stages = nn.ModuleList(Stage(width, config.blocks, config.levels) for width in reversed(config.widths))
+        self.up = nn.ModuleList([upsampling(third, second), upsampling(second, first)])
+        self.tail = upsampling(first, 3, _STEM)
+
+    def forward(self, latents: Tensor, levels: Tensor) -> Tensor:
+        """Return images of shape (N, 3, 16·h, 16·w), about [-1, 1].
+
+        Args:
+            latents: shape (N, M, h, w), after the inverse gain.
+            levels: shape (N,).
+        """
+        features = self.stages[0](self.head(latents), levels)
+        for up, stage in zip(self.up, self.stages[1:], strict=True):
+            features = stage(up(features), levels)
+        images: Tensor = self.tail(features)
+        return images
+
+
+class HyperAnalysis(nn.Sequential):
+    """Latent to hyper-latent, a quarter of its size.
+
+    Args:
+        config: of the model.
+    """
+
+    def __init__(self, config: HyperpriorConfig) -> None:
+        width, channels = config.hyper_width, config.hyper_channels
+        super().__init__(
+            nn.Conv2d(config.latent_channels, width, 3, padding=1),
+            nn.LeakyReLU(0.1),
+            nn.Conv2d(width, width, 3, stride=2, padding=1),
+            nn.LeakyReLU(0.1),
+            nn.Conv2d(width, channels, 3, stride=2, padding=1),
+        )
+
+
+class HyperSynthesis(nn.Module):
+    """Hyper-latent to the parameters of the latent's distribution, in floating point: what is trained.
+
+    `fixed_point.ExactHyperSynthesis` computes the same to the bit on every machine: what is used.
+
+    Args:
+        config: of the model.
+    """
+
+    def __init__(self, config: HyperpriorConfig) -> None:
+        super().__init__()
+        width = config.hyper_width
+        self.first = nn.Conv2d(config.hyper_channels, width, 3, padding=1)
+        self.level = nn.Embedding(config.levels, width)
+        self.second = nn.Conv2d(width, width, 3, padding=1)
+        self.third = nn.Conv2d(width, 2 * config.latent_channels, 3, padding=1)
+
+    def forward(self, hyper: Tensor, levels: Tensor) -> Tensor:
+        """Return raw parameters of shape (N, 2·M, 4·h, 4·w): the means, then the places in the scale table.
+
+        Args:
+            hyper: shape (N, C, h, w), whole numbers.
+            levels: shape (N,).
+        """
+        features = functional.relu(self.first(hyper) + self.level(levels)[:, :, None, None])
+        features = functional.relu(self.second(functional.interpolate(features, scale_factor=2.0)))
+        parameters: Tensor = self.third(functional.interpolate(features, scale_factor=2.0))
+        return parameters

@@ -1,0 +1,142 @@
+"""A trained hyperprior as a folder: `config.json` and `model.safetensors`."""
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from rdcodecs.codec import CodecError, MissingDependencyError
+from rdcodecs.entropy import FrequencyTables
+from rdcodecs.hyperprior.config import HyperpriorConfig
+from rdcodecs.hyperprior.fixed_point import ExactHyperSynthesis, quantise
+from rdcodecs.hyperprior.latent_coder import LatentCoder, tables_from
+from rdcodecs.hyperprior.model import Hyperprior
+
+_CONFIG, _MODEL = "config.json", "model.safetensors"
+_FORMAT = 1
+_NETWORK, _EXACT, _HYPER, _LATENT = "network", "exact", "hyper_tables", "latent_tables"
+# Training only, and replaced by integers: the hyper-synthesis by its fixed-point form, the prior by tables.
+_LEFT_OUT = ("hyper_synthesis.", "prior.")
+
+
+@dataclass(frozen=True)
+class TrainedHyperprior:
+    """A trained model, frozen.
+
+    Attributes:
+        network: the transforms; its floating-point hyper-synthesis and prior are not trained and not to be used.
+        coder: of latents.
+        digest: SHA-256 of all that decides a stream and what it decodes to.
+    """
+
+    network: Hyperprior
+    coder: LatentCoder
+    digest: bytes
+
+    @property
+    def config(self) -> HyperpriorConfig:
+        """Shape of the model."""
+        return self.network.config
+
+    @cached_property
+    def device(self) -> torch.device:
+        """Where the transforms are."""
+        return next(self.network.parameters()).device
+
+
+def save_hyperprior(
+    folder: Path, network: Hyperprior, hyper_tables: FrequencyTables, latent_tables: FrequencyTables
+) -> None:
+    """Write a trained model: transforms in fp16, all that entropy coding rests on as integers.
+
+    Args:
+        folder: made where it is not there.
+        network: trained.
+        hyper_tables: one for each level and channel.
+        latent_tables: one for each entry of the scale table.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    tensors: dict[str, Tensor] = {}
+    for name, value in network.state_dict().items():
+        if not name.startswith(_LEFT_OUT):
+            tensors[f"{_NETWORK}.{name}"] = value.detach().cpu().half().contiguous()
+    for name, value in quantise(network.hyper_synthesis).items():
+        tensors[f"{_EXACT}.{name}"] = value.contiguous()
+    for prefix, tables in ((_HYPER, hyper_tables), (_LATENT, latent_tables)):
+        for name, array in tables.to_arrays().items():
+            tensors[f"{prefix}.{name}"] = torch.from_numpy(array.copy())
+    save_file(tensors, folder / _MODEL)
+    config = {"format": _FORMAT, **dataclasses.asdict(network.config)}
+    (folder / _CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+
+
+def load_hyperprior(folder: Path, device: torch.device | str = "cpu") -> TrainedHyperprior:
+    """Read a trained model.
+
+    Raises:
+        MissingDependencyError: a file is missing.
+        CodecError: a file is damaged, or of a newer format.
+    """
+    config = read_hyperprior_config(folder)
+    path = folder / _MODEL
+    if not path.is_file():
+        raise MissingDependencyError(f"'{folder}' lacks {_MODEL}: it is not a trained hyperprior")
+    try:
+        tensors = load_file(path)
+        network = Hyperprior(config)
+        _fill(network, _part(tensors, _NETWORK))
+        arrays = {name: value.numpy() for name, value in tensors.items() if value.dtype == torch.int32}
+        coder = LatentCoder(
+            config,
+            ExactHyperSynthesis(_part(tensors, _EXACT)),
+            tables_from(arrays, _HYPER),
+            tables_from(arrays, _LATENT),
+        )
+    except (OSError, SafetensorError, KeyError, ValueError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise CodecError(f"'{path}' is damaged or of another version: {reason}") from error
+    network.requires_grad_(False).eval().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return TrainedHyperprior(network, coder, _digest(tensors, config))
+
+
+def read_hyperprior_config(folder: Path) -> HyperpriorConfig:
+    """Read a model's shape alone; errors as for `load_hyperprior`."""
+    path = folder / _CONFIG
+    if not path.is_file():
+        raise MissingDependencyError(f"'{folder}' lacks {_CONFIG}: it is not a trained hyperprior")
+    try:
+        values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        if values.pop("format") != _FORMAT:
+            raise ValueError("it is of a format that this version does not read")
+        return HyperpriorConfig(**values | {"widths": tuple(values["widths"])})
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise CodecError(f"'{path}' cannot be used: {' '.join(str(error).split())}") from error
+
+
+def _fill(network: Hyperprior, tensors: Mapping[str, Tensor]) -> None:
+    wanted = {name for name in network.state_dict() if not name.startswith(_LEFT_OUT)}
+    if wanted != set(tensors):
+        raise KeyError(f"weights {', '.join(sorted(wanted ^ set(tensors))[:3])} are missing or unknown")
+    network.load_state_dict({name: value.float() for name, value in tensors.items()}, strict=False)
+
+
+def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    start = f"{prefix}."
+    return {name[len(start) :]: value for name, value in tensors.items() if name.startswith(start)}
+
+
+def _digest(tensors: Mapping[str, Tensor], config: HyperpriorConfig) -> bytes:
+    digest = hashlib.sha256(json.dumps(dataclasses.asdict(config), sort_keys=True).encode())
+    for name, value in sorted(tensors.items()):
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+        digest.update(value.contiguous().numpy().tobytes())
+    return digest.digest()

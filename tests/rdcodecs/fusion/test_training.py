@@ -1,0 +1,58 @@
+from pathlib import Path
+
+import pytest
+import torch
+
+from rdcodecs.fusion.train.session import FusionSession
+from rdcodecs.training.errors import TrainingError
+from rdcodecs.training.log import read_log
+from rdcodecs.training.loop import Budget
+from rdcodecs.training.state import load_state
+from small_codecs import fusion_session
+
+
+def frozen_weights(session: FusionSession) -> dict[str, torch.Tensor]:
+    networks = {"vae": session.prior.vae, "unet": session.prior.unet, "hyperprior": session.hyperprior.network}
+    return {
+        f"{part}.{name}": value.clone() for part, net in networks.items() for name, value in net.state_dict().items()
+    }
+
+
+@pytest.mark.parametrize("kind", ["attentive", "additive"])
+def test_the_control_learns_and_nothing_else_moves(
+    small_weights: Path, small_prior: Path, tmp_path: Path, kind: str
+) -> None:
+    session = fusion_session(tmp_path, small_weights, small_prior, kind, log_steps=1)  # type: ignore[arg-type]
+    before = frozen_weights(session)
+    session.train(Budget(steps=5))
+    after = frozen_weights(session)
+    assert before.keys() == after.keys()
+    for name, value in before.items():
+        assert torch.equal(value, after[name]), name
+    state = load_state(tmp_path / "stage-2")
+    assert state is not None
+    fresh = fusion_session(tmp_path, small_weights, small_prior, kind)._task().model  # type: ignore[arg-type]
+    still = [name for name, value in fresh.state_dict().items() if torch.equal(value, state.tensors[f"model.{name}"])]
+    # Only what depends on a rate level that no batch has drawn yet may be as it was.
+    assert all(".level." in name for name in still)
+    held_out = [line for line in read_log(tmp_path / "stage-2") if line["kind"] == "held_out"]
+    assert held_out[-1]["loss"] > 0
+
+
+def test_both_kinds_see_the_same_crops_and_noise(small_weights: Path, small_prior: Path, tmp_path: Path) -> None:
+    # At the first step both leave the prior as it is: with the same draws the losses are the same.
+    losses = []
+    for kind in ("attentive", "additive"):
+        session = fusion_session(tmp_path / kind, small_weights, small_prior, kind, log_steps=1)  # type: ignore[arg-type]
+        session.train(Budget(steps=1))
+        losses.append(read_log(tmp_path / kind / "stage-2")[0]["loss"])
+    assert losses[0] == pytest.approx(losses[1], rel=1e-6)
+
+
+def test_a_state_of_another_hyperprior_is_refused(small_weights: Path, small_prior: Path, tmp_path: Path) -> None:
+    from small_codecs import hyperprior_session
+
+    hyperprior_session(tmp_path / "other", seed=3).train(Budget(steps=1))
+    fusion_session(tmp_path / "f", small_weights, small_prior).train(Budget(steps=1))
+    with pytest.raises(TrainingError, match="begun with other hyperprior"):
+        fusion_session(tmp_path / "f", tmp_path / "other" / "model", small_prior).train(Budget(steps=2))

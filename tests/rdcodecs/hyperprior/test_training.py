@@ -1,0 +1,50 @@
+import itertools
+from pathlib import Path
+
+import pytest
+import torch
+
+from rdcodecs.hyperprior.train.config import HyperpriorTrainConfig
+from rdcodecs.training.errors import TrainingError
+from rdcodecs.training.log import read_log
+from rdcodecs.training.loop import Budget, Report
+from rdcodecs.training.state import load_state
+from small_codecs import hyperprior_session
+
+
+def test_lambdas_are_in_geometric_progression() -> None:
+    lambdas = HyperpriorTrainConfig(lambda_low=0.001, lambda_high=0.008).lambdas
+    assert len(lambdas) == 8
+    ratios = [high / low for low, high in itertools.pairwise(lambdas)]
+    assert ratios == pytest.approx([8 ** (1 / 7)] * 7)
+
+
+def test_it_learns(tmp_path: Path) -> None:
+    hyperprior_session(tmp_path, log_steps=1).train(Budget(steps=60))
+    losses = [line["loss"] for line in read_log(tmp_path / "stage-1") if line["kind"] == "train"]
+    assert sum(losses[-10:]) < 0.6 * sum(losses[:10])
+    held_out = [line for line in read_log(tmp_path / "stage-1") if line["kind"] == "held_out"][-1]
+    assert held_out["bpp_1"] > held_out["bpp_0"]
+
+
+def test_a_training_that_crashed_goes_on_the_same(tmp_path: Path) -> None:
+    hyperprior_session(tmp_path / "whole").train(Budget(steps=6))
+    crashing = hyperprior_session(tmp_path / "parts", report=crash, log_steps=1, save_seconds=0)
+    with pytest.raises(ZeroDivisionError):
+        crashing.train(Budget(steps=6))
+    hyperprior_session(tmp_path / "parts").train(Budget(steps=6))
+    states = [load_state(tmp_path / name / "stage-1") for name in ("whole", "parts")]
+    assert states[0] is not None
+    assert states[1] is not None
+    for name, value in states[0].tensors.items():
+        assert torch.equal(value, states[1].tensors[name]), name
+
+
+def crash(report: Report) -> None:
+    if report.step == 4:
+        raise ZeroDivisionError
+
+
+def test_export_needs_a_state(tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match="nothing has been trained"):
+        hyperprior_session(tmp_path).export()

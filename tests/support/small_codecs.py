@@ -1,0 +1,54 @@
+"""Small weights of the learned codecs, trained for a few steps: real ones, but for their use."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from rdcodecs.fusion.config import Kind
+from rdcodecs.fusion.train.config import PRESETS as FUSION_PRESETS
+from rdcodecs.fusion.train.session import FusionSession
+from rdcodecs.hyperprior.train.config import PRESETS as HYPERPRIOR_PRESETS
+from rdcodecs.hyperprior.train.session import HyperpriorSession
+from rdcodecs.hyperprior.weights import load_hyperprior
+from rdcodecs.prior import load
+from rdcodecs.training.data import read_crops
+from rdcodecs.training.loop import Budget, Outcome
+from small_training import make_run, smooth_images
+
+HYPERPRIOR = HYPERPRIOR_PRESETS["micro"]
+
+
+def hyperprior_session(out: Path, *, seed: int = 0, **run: Any) -> HyperpriorSession:
+    config = dataclasses.replace(HYPERPRIOR, seed=seed, held_out=0.2)
+    crops = read_crops(smooth_images(12), side=config.store, per_image=1, held_out=config.held_out)
+    return HyperpriorSession(out, config, crops, make_run(**run))
+
+
+def fusion_session(out: Path, weights: Path, prior: Path, kind: Kind = "attentive", **run: Any) -> FusionSession:
+    micro = FUSION_PRESETS["micro"]
+    config = dataclasses.replace(micro, shape=dataclasses.replace(micro.shape, kind=kind), held_out=0.2)
+    crops = read_crops(smooth_images(12), side=config.store, per_image=1, held_out=config.held_out)
+    return FusionSession(
+        out, config, crops, load(prior, dtype=torch.float32), load_hyperprior(weights / "hyperprior"), make_run(**run)
+    )
+
+
+def train_weights(out: Path, prior: Path) -> Path:
+    """Train both stages and both kinds of fusion; return the folder that the codecs take as `weights`."""
+    assert hyperprior_session(out).train(Budget(steps=20)) is Outcome.FINISHED
+    weights = out / "model"
+    for kind in ("attentive", "additive"):
+        session = fusion_session(out / kind, weights, prior, kind)  # type: ignore[arg-type]
+        assert session.train(Budget(steps=4)) is Outcome.FINISHED
+        (weights / "fusion").mkdir(exist_ok=True)
+        (out / kind / "model" / "fusion" / kind).rename(weights / "fusion" / kind)
+    return weights
+
+
+def picture(height: int, width: int, seed: int = 0) -> npt.NDArray[np.uint8]:
+    """A smooth picture with some texture."""
+    return smooth_images(seed + 1, side=max(height, width))[seed][1]()[:height, :width]
