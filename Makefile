@@ -7,7 +7,7 @@ WORKERS ?=
 RUN_OPTIONS = $(if $(WORKERS),--workers $(WORKERS)) $(if $(LIMIT),--limit $(LIMIT))
 
 .DEFAULT_GOAL := help
-.PHONY: help bench kodak aigc plots compare test perf lint format clean
+.PHONY: help bench kodak aigc plots report compare test perf lint format clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -23,14 +23,18 @@ $(VENV)/.dev: pyproject.toml constraints.txt $(VENV)/.bench
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	@touch $@
 
-bench: $(VENV)/.bench ## measure bench/experiments/quick.yaml (EXPERIMENT=name for another) into results/
-	$(BIN)/rdbench run $(EXPERIMENT) $(RUN_OPTIONS)
+bench: $(VENV)/.bench ## measure bench/experiments/quick.yaml (EXPERIMENT=name for another) into results/, with report.html
+	$(BIN)/rdbench run $(EXPERIMENT) --keep $(RUN_OPTIONS)
+	$(BIN)/rdbench report results/$(EXPERIMENT)
 
 kodak: $(VENV)/.bench ## measure what is missing of results/kodak (RDBENCH_DATA names the folder of images)
 	$(BIN)/rdbench run kodak $(RUN_OPTIONS)
 
 plots: $(VENV)/.bench ## draw every plot and table again from stored records; no codec runs
 	$(BIN)/rdbench plot $(dir $(wildcard results/*/records.csv))
+
+report: $(VENV)/.bench ## write report.html of every results folder
+	$(BIN)/rdbench report $(dir $(wildcard results/*/records.csv))
 
 compare: $(VENV)/.bench ## BD figures of NEW against BASELINE (labels, or folder:label), in RESULTS
 	@test -n "$(BASELINE)" -a -n "$(NEW)" || { echo "usage: make compare BASELINE=vvenc NEW=avif [RESULTS=results/kodak]"; exit 2; }

@@ -32,8 +32,12 @@ _PNG_DPI = 800 / 3
 _LAYOUT_DPI = 100.0
 _EDGE = 7.0
 """Pixels of the layout left free at the left edge."""
-_LOG_RATIO = 12
+LOG_RATIO = 12
 """A wider range of rates than this is drawn on a logarithmic axis."""
+_LARGEST_MARGIN = 0.45
+"""Share of the width that names may take; beyond, they are listed below each other in a legend."""
+_LEGEND_WIDTH = 40
+"""Characters to a line of the legend."""
 _DOMINATES = 2.0
 """A curve that alone makes the quality axis this many times longer runs off it."""
 _MAX_NAMES = 16
@@ -119,7 +123,7 @@ def draw(
 
     measured = [line for line in lines if not line.style.published]
     low, high = min(line.bpp[0] for line in measured), max(line.bpp[-1] for line in measured)
-    log = low > 0 and (high / low > _LOG_RATIO if log_rate is None else log_rate)
+    log = low > 0 and (high / low > LOG_RATIO if log_rate is None else log_rate)
     with matplotlib.style.context(["default", _RC]):
         figure = Figure(figsize=(_WIDTH, _HEIGHT), dpi=_LAYOUT_DPI)
         FigureCanvasAgg(figure)
@@ -127,7 +131,7 @@ def draw(
         for line in lines:
             _plot(axes, line)
         _rate_axis(axes, float(low), float(high), log)
-        bottom, top, runs_off = _quality_range(lines)
+        bottom, top, runs_off = quality_range(lines)
         axes.set_ylim(bottom, top)
         axes.margins(y=0)
         unit = f" ({metric.unit})" if metric.unit else ""
@@ -175,7 +179,7 @@ def _rate_axis(axes: "Axes", low: float, high: float, log: bool) -> None:
     axes.set_xlabel("Rate (bits per pixel, logarithmic)")
 
 
-def _quality_range(lines: Sequence[DrawnCurve]) -> tuple[float, float, list[str]]:
+def quality_range(lines: Sequence[DrawnCurve]) -> tuple[float, float, list[str]]:
     """Return the limits of the quality axis, and which curves run off it.
 
     One measured curve that makes the axis much longer than all the others need would flatten these; published
@@ -228,19 +232,30 @@ def _names(figure: "Figure", axes: "Axes", lines: Sequence[DrawnCurve]) -> None:
         # a narrower axes may send further names into the margin
         while new := margin_lines(laid_out, box) - margin:
             margin |= new
-            figure.subplots_adjust(right=1 - max(12, margin_width(laid_out, margin)) / figure.bbox.width)
+            if not _leave_margin(figure, max(12, margin_width(laid_out, margin))):
+                return _legend(figure, axes, lines)
             laid_out, box = _laid_out(axes, shown, sizes)
         places = place_labels(laid_out, box, margin)
         homeless = set(range(len(shown))) - set(places)
         if not homeless:
             for i, line in enumerate(shown):
                 _write_name(figure, line, places[i])
-            return
+            return None
         if homeless <= margin:
             break
         margin |= homeless
-        figure.subplots_adjust(right=1 - margin_width(laid_out, margin) / figure.bbox.width)
-    _legend(figure, axes, lines)
+        if not _leave_margin(figure, margin_width(laid_out, margin)):
+            break
+    return _legend(figure, axes, lines)
+
+
+def _leave_margin(figure: "Figure", width: float) -> bool:
+    """Leave so many pixels free right of the axes; say whether the axes still have room to be read."""
+    share = width / figure.bbox.width
+    if share > _LARGEST_MARGIN:
+        return False
+    figure.subplots_adjust(right=1 - share)
+    return True
 
 
 def _laid_out(
@@ -283,7 +298,7 @@ def _sizes(figure: "Figure", lines: Sequence[DrawnCurve]) -> list[tuple[float, f
 def _text_style(line: DrawnCurve) -> dict[str, Any]:
     colour = [int(line.style.colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
     # letters are thin: dark enough for a contrast of 4.5 with white (WCAG 2.1)
-    while _luminance(colour) > 0.18:
+    while luminance(colour) > 0.18:
         colour = [0.95 * channel for channel in colour]
     return {
         "fontsize": _NAME_SIZE,
@@ -292,7 +307,7 @@ def _text_style(line: DrawnCurve) -> dict[str, Any]:
     }
 
 
-def _luminance(colour: Sequence[float]) -> float:
+def luminance(colour: Sequence[float]) -> float:
     """Return the relative luminance of an sRGB colour (WCAG 2.1)."""
     linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in colour]
     return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
@@ -319,7 +334,7 @@ def _legend(figure: "Figure", axes: "Axes", lines: Sequence[DrawnCurve]) -> None
     order = sorted(range(len(lines)), key=lambda i: -float(lines[i].quality[-1]))
     legend = figure.legend(
         [handles[i] for i in order],
-        [lines[i].name for i in order],
+        [textwrap.fill(lines[i].name, _LEGEND_WIDTH) for i in order],
         loc="upper right",
         bbox_to_anchor=(0.995, 0.98),
         frameon=False,

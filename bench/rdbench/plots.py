@@ -32,7 +32,7 @@ _PALETTE = (
     *("#882255", "#999933", "#332288", "#44AA99", "#777777"),
 )
 _MARKERS = ("D", "s", "^", "p", "v", "P", "o", "<", ">", "X", "h", "d")
-_HOLLOW = ("o", "s", "^", "D", "v")
+HOLLOW = ("o", "s", "^", "D", "v")
 """Markers of published curves: those that can be told apart hollow."""
 _USUAL = {
     "vtm": "#000000",
@@ -96,12 +96,12 @@ def plot_records(
     dataset = ""
     if "dataset" in records.columns:
         dataset = ", ".join(sorted(set(records["dataset"].dropna().astype(str))))
-    main = [data for mine in by_label.values() for data in _default_steps(mine)]
+    main = [data for mine in by_label.values() for data in default_steps(mine)]
     styles = styles_of({data.name: data.label for data in main})
     groups = [("", main, styles, overlays)]
     for label, mine in by_label.items():
         if len({_steps(data) for data in mine}) > 1:
-            shades = _shades(mine, styles[_default_steps(mine)[0].name])
+            shades = _shades(mine, styles[default_steps(mine)[0].name])
             groups.append((f"steps-{_slug(label)}-", mine, shades, ()))
     files: list[Path] = []
     for metric in metric_columns(records):
@@ -162,7 +162,7 @@ def plot_rd(
     """
     info = metric_info(metric)
     style = dict(styles if styles is not None else styles_of({data.name: data.label for data in curves}))
-    measured, notes = _measured(curves, metric, dataset)
+    measured, notes = measured_curves(curves, metric, dataset)
     if not measured:
         raise NothingToDrawError(f"there is nothing to plot: no image has a finite {metric} at every rate")
     title, names = _title_and_names(curves)
@@ -180,12 +180,12 @@ def plot_rd(
     for i, source in enumerate(overlays):
         if metric not in source.metrics:
             continue
-        style |= _published_style(source, style, _HOLLOW[i % len(_HOLLOW)])
-        shown = _clipped(source.curve(metric).finite(), low, high, style[source.name])
+        style |= published_style(source, style, HOLLOW[i % len(HOLLOW)])
+        shown = clipped(source.curve(metric).finite(), low, high, style[source.name])
         if shown is None:
             notes.append(f"{source.name} has no point at these rates")
         else:
-            lines.append(replace(shown, name=_published_name(source, dataset)))
+            lines.append(replace(shown, name=published_name(source, dataset)))
     if any(line.style.published for line in lines):
         notes.append("dashed: published")
     path = Path(out_dir) / (name or metric)
@@ -216,7 +216,7 @@ def _marker(colour: str, again: int = 0) -> str:
     return _MARKERS[(_PALETTE.index(colour) + again) % len(_MARKERS)]
 
 
-def _published_style(source: MeanPoints, styles: Mapping[str, Style], marker: str) -> dict[str, Style]:
+def published_style(source: MeanPoints, styles: Mapping[str, Style], marker: str) -> dict[str, Style]:
     """Return a published curve's style: the colour of the measured codec of that name, or one left over."""
     same = [style.colour for name, style in styles.items() if name.casefold() == source.label.casefold()]
     used = {style.colour for style in styles.values()}
@@ -243,14 +243,14 @@ def _steps(data: CurveData) -> float:
     return 0.0 if math.isnan(data.steps) else data.steps
 
 
-def _default_steps(curves: Sequence[CurveData]) -> list[CurveData]:
+def default_steps(curves: Sequence[CurveData]) -> list[CurveData]:
     """Return those curves of a label that have the step count shown among other codecs."""
     counts = {_steps(data) for data in curves}
     shown = min(counts, key=lambda count: (abs(math.log(max(count, 1) / DEFAULT_STEPS)), count))
     return [data for data in curves if _steps(data) == shown]
 
 
-def _measured(curves: Sequence[CurveData], metric: str, dataset: str) -> tuple[list[Curve], list[str]]:
+def measured_curves(curves: Sequence[CurveData], metric: str, dataset: str) -> tuple[list[Curve], list[str]]:
     """Return the curves of a metric, without lossless points, and what the footnote must say of them."""
     complete = {data.name: data.complete_images(metric) for data in curves}
     most = max((len(images) for images in complete.values()), default=0)
@@ -278,7 +278,7 @@ def _measured(curves: Sequence[CurveData], metric: str, dataset: str) -> tuple[l
     return drawn, notes
 
 
-def _clipped(curve: Curve, low: float, high: float, style: Style) -> DrawnCurve | None:
+def clipped(curve: Curve, low: float, high: float, style: Style) -> DrawnCurve | None:
     """Return a published curve within the measured rates: its points, and where it enters and leaves."""
     x = np.log(curve.bpp)
     ends = np.log([max(low, curve.bpp[0]), min(high, curve.bpp[-1])])
@@ -289,7 +289,7 @@ def _clipped(curve: Curve, low: float, high: float, style: Style) -> DrawnCurve 
     return DrawnCurve(curve.name, np.exp(at), np.interp(at, x, curve.quality), style, marked=np.isin(at, x))
 
 
-def _published_name(source: MeanPoints, dataset: str) -> str:
+def published_name(source: MeanPoints, dataset: str) -> str:
     """Return a published curve's name, with its dataset where that is another one."""
     other = source.dataset if source.dataset.casefold() not in dataset.casefold() else ""
     where = ", ".join(part for part in (source.source, other) if part)

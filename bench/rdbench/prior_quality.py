@@ -9,8 +9,8 @@ import torch
 from PIL.Image import fromarray
 
 from rdbench.metrics import Metric, metric_class
-from rdcodecs.prior import Prior
 from rdcodecs.pixels import to_images
+from rdcodecs.prior import Prior
 from rdcodecs.prior.train.card import EVALUATION, SHEET, write_card
 from rdcodecs.prior.train.evaluate import compare_denoisers
 from rdcodecs.prior.train.latents import make_latents

@@ -223,6 +223,16 @@ def test_many_curves_are_listed_in_a_legend(tmp_path):
     assert 'id="legend_1"' in file.read_text()
 
 
+def test_a_name_wider_than_the_plot_goes_into_a_wrapped_legend(records, tmp_path):
+    name = "a label as long as somebody's whole configuration, written out in words " * 2
+    records.loc[records["label"] == records["label"].iloc[0], "label"] = name.strip()
+    for file in plot_records(records, tmp_path):
+        assert file.stat().st_size > 1000
+    lines = texts(tmp_path / "psnr.svg")
+    assert any(line.startswith("a label as long as somebody's whole") for line in lines)
+    assert not any(len(line) > 60 for line in lines if line.startswith("a label"))
+
+
 def test_one_point_is_drawn(tmp_path):
     files = plot_records(make_records({"a": (1, 0)}, points=1, images=1), tmp_path, formats=["svg"])
     assert len(files) == 3

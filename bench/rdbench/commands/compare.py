@@ -111,10 +111,10 @@ def _table(comparisons: Sequence["Comparison"]) -> Table:
         rows.append(
             {
                 "metric": f"{info.title}{unit} {'↑' if info.higher_is_better else '↓'}",
-                "BD-rate": _figure(rate, ".2f", " %"),
-                "95 % CI": _interval(rate, ".2f"),
-                "BD-quality": _figure(quality, ".3g", ""),
-                "95 % CI ": _interval(quality, ".3g"),
+                "BD-rate": format_figure(rate, ".2f", " %"),
+                "95 % CI": format_interval(rate, ".2f"),
+                "BD-quality": format_figure(quality, ".3g", ""),
+                "95 % CI ": format_interval(quality, ".3g"),
                 "overlap": f"{rate.overlap:.0%}" if rate else "",
                 "won/lost": f"{comparison.wins}/{comparison.losses}" if decided else "",
             }
@@ -128,11 +128,13 @@ def _table(comparisons: Sequence["Comparison"]) -> Table:
     return table
 
 
-def _figure(result: "BDResult | None", form: str, unit: str) -> str:
+def format_figure(result: "BDResult | None", form: str, unit: str) -> str:
+    """Return a BD value as the tables show it, or a dash."""
     return "-" if result is None else f"{result.value:+{form}}{unit}"
 
 
-def _interval(result: "BDResult | None", form: str) -> str:
+def format_interval(result: "BDResult | None", form: str) -> str:
+    """Return a BD value's interval as the tables show it, or nothing where there is none."""
     if result is None or math.isnan(result.low):
         return ""
     return f"{result.low:+{form}} to {result.high:+{form}}"

@@ -97,17 +97,17 @@ class FusionCodec(Codec):
         self._renormalize: Renormalization = renormalize
         self._start: Start = start
         # What costs nothing to leave out is not sent.
-        self._hyperprior = HyperpriorCodec(weights=weights, device=device, statistics=renormalize == "source")
+        self.hyperprior = HyperpriorCodec(weights=weights, device=device, statistics=renormalize == "source")
 
     def check(self) -> None:
         """Read all weights, which says what is missing."""
-        self._hyperprior.check()
+        self.hyperprior.check()
         self.control  # noqa: B018 - reading them is the check
 
     @cached_property
     def prior(self) -> Prior:
         """The frozen diffusion model, read when first needed."""
-        return load(self._prior_name, device=self._hyperprior.device)
+        return load(self._prior_name, device=self.hyperprior.device)
 
     @property
     def control(self) -> Control:
@@ -116,12 +116,12 @@ class FusionCodec(Codec):
 
     @cached_property
     def _trained(self) -> tuple[Control, str]:
-        return load_control(self._folder, self.prior, self._hyperprior.model)
+        return load_control(self._folder, self.prior, self.hyperprior.model)
 
     def fingerprint(self) -> Mapping[str, Any]:
         """Return what decides the codec's output."""
         return {
-            **self._hyperprior.fingerprint(),
+            **self.hyperprior.fingerprint(),
             "control": self._trained[1],
             "prior": self.prior.fingerprint(),
             "dtype": str(self.prior.dtype),
@@ -131,7 +131,7 @@ class FusionCodec(Codec):
 
     def encode(self, image: Image, rate: float) -> bytes:
         """Compress an image; see `Codec.encode`."""
-        return self._hyperprior.encode(image, rate)
+        return self.hyperprior.encode(image, rate)
 
     def decode(self, data: bytes, **options: Any) -> Image:
         """Decompress; see `Codec.decode`. `steps` is the number of DDIM steps."""
@@ -183,7 +183,7 @@ class FusionCodec(Codec):
         return [images[index] for index in range(len(streams))]
 
     def _read(self, data: bytes) -> StoredLatent:
-        stored = self._hyperprior.read(data)
+        stored = self.hyperprior.read(data)
         if self._renormalize == "source" and not stored.statistics:
             raise StreamError("the stream holds no colour statistics of its source: decode it with another renormalize")
         return stored
@@ -207,7 +207,7 @@ class FusionCodec(Codec):
         levels = torch.tensor([item.level for item in stored], device=latents.device)
         auxiliary = None
         if self._start == "auxiliary" or self._renormalize in ("auxiliary", "local"):
-            auxiliary = self._hyperprior.draw(stored)
+            auxiliary = self.hyperprior.draw(stored)
         start = prior.encode(auxiliary.clamp(-1, 1)) if auxiliary is not None and self._start == "auxiliary" else None
         prepared = self.control.prepare(latents.to(prior.dtype), levels, prior.latent_size(size))
         noise = prior.noise(size, [source.seed for source in sources])

@@ -34,12 +34,14 @@ class StoredLatent:
         size: (height, width) of the image in pixels.
         latents: decoded, gain undone, shape (M, h, w), on the device.
         statistics: of the source's colours, packed; empty where the stream has none.
+        payload: the coded latent.
     """
 
     level: int
     size: tuple[int, int]
     latents: Tensor
     statistics: bytes
+    payload: bytes
 
 
 class HyperpriorCodec(Codec):
@@ -120,7 +122,8 @@ class HyperpriorCodec(Codec):
         decoded = torch.from_numpy(self.model.coder.decode(stream.payload[length:], stream.level, shape))
         levels = torch.tensor([stream.level], device=self.device)
         latents = self.model.network.restore(decoded[None].to(self.device), levels)[0]
-        return StoredLatent(stream.level, (stream.height, stream.width), latents, stream.payload[:length])
+        size = stream.height, stream.width
+        return StoredLatent(stream.level, size, latents, stream.payload[:length], stream.payload[length:])
 
     def draw(self, stored: Sequence[StoredLatent]) -> Tensor:
         """Return the auxiliary decoder's pictures of latents of one size, shape (N, 3, H, W), about [-1, 1]."""

@@ -88,10 +88,14 @@ def test_both_stages_become_a_codec(folder: Path, tmp_path: Path, capsys: pytest
     weights = tmp_path / "weights"
     assert rdbench("--stage", 1, "--out", weights, *shared, model="fusion") == 0
     assert "stage 1: finished" in capsys.readouterr().err
+    card = (weights / "model" / "hyperprior" / "README.md").read_text()
+    assert "2 steps in " in card
+    assert "| step | seconds | bpp 0 | psnr 0 | bpp 1 | psnr 1 |" in card
     second = ("--stage", 2, "--prior", prior, "--hyperprior", weights / "model", "--fusion", "additive")
     out = tmp_path / "second"
     assert rdbench(*second, "--out", out, *shared, model="fusion") == 0
     assert "fusion step 2 (100.0 %" in capsys.readouterr().err
+    assert "additive" in (out / "model" / "fusion" / "additive" / "README.md").read_text()
     (out / "model" / "fusion").rename(weights / "model" / "fusion")
     codec = load_codec("fusion", fusion="additive", weights=str(weights / "model"), prior=str(prior), device="cpu")
     image = smooth_images(1, side=32)[0][1]()

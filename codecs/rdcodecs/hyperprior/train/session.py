@@ -11,8 +11,16 @@ from rdcodecs.hyperprior.train.config import HyperpriorTrainConfig
 from rdcodecs.hyperprior.train.export import export_hyperprior
 from rdcodecs.hyperprior.train.task import HyperpriorTask
 from rdcodecs.training.data import Crops
+from rdcodecs.training.log import read_log
 from rdcodecs.training.loop import Budget, Outcome
+from rdcodecs.training.record import record_and_card, training_record
 from rdcodecs.training.session import Run, settings_digest
+
+_ABOUT = (
+    "Encoder, entropy model and auxiliary decoder, trained for squared error at all rate levels at once: stage 1 of "
+    "the codec `fusion`, and the codec `hyperprior` by itself. Transforms in fp16; what entropy coding rests on in "
+    "integers. The curve gives estimated bits a pixel and PSNR at every level."
+)
 
 
 @dataclass(frozen=True)
@@ -55,7 +63,10 @@ class HyperpriorSession:
         return self.out / "stage-1"
 
     def _write(self, task: HyperpriorTask) -> None:
-        export_hyperprior(task.average.model, self.crops.train, self.out / "model" / FOLDER)
+        folder = self.out / "model" / FOLDER
+        export_hyperprior(task.average.model, self.crops.train, folder)
+        facts = training_record(read_log(self._states), self.config, self.crops, str(self.run.device))
+        record_and_card(folder, facts, "A hyperprior codec", _ABOUT)
 
     def _task(self) -> HyperpriorTask:
         # So that the weights depend on the seed alone, and the caller's generator is left as it was.

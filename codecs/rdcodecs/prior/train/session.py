@@ -13,7 +13,7 @@ from rdcodecs.optional import diffusers
 from rdcodecs.prior.folder import read_json
 from rdcodecs.prior.load import load_network
 from rdcodecs.prior.train.autoencoder import AutoencoderTask, make_autoencoder
-from rdcodecs.prior.train.card import RECORD, record_part
+from rdcodecs.prior.train.card import record_part
 from rdcodecs.prior.train.config import TrainConfig
 from rdcodecs.prior.train.export import export_autoencoder, export_unet, whitened
 from rdcodecs.prior.train.latents import make_latents
@@ -23,8 +23,8 @@ from rdcodecs.training.data import Crops
 from rdcodecs.training.errors import TrainingError
 from rdcodecs.training.log import read_log
 from rdcodecs.training.loop import Budget, Outcome
+from rdcodecs.training.record import RECORD, training_record
 from rdcodecs.training.session import Run, settings_digest
-from rdcodecs.training.settings import to_json
 from rdcodecs.training.state import latest_state
 
 Part = Literal["vae", "unet"]
@@ -98,20 +98,8 @@ class Session:
             if not self.config.autoencoder.freeze_encoder:
                 averaged = whitened(averaged, self.crops.train[:_MEASURED])
             export_autoencoder(averaged, self.model)
-        record_part(
-            self.model / RECORD,
-            task.name,
-            read_log(self.out / task.name),
-            config=json.loads(to_json(self.config)),
-            data={
-                "digest": self.crops.digest,
-                "train_images": self.crops.files[0],
-                "train_crops": len(self.crops.train),
-                "held_out_images": self.crops.files[1],
-                "held_out_crops": len(self.crops.held_out),
-            },
-            device=str(self.run.device),
-        )
+        facts = training_record(read_log(self.out / task.name), self.config, self.crops, str(self.run.device))
+        record_part(self.model / RECORD, task.name, facts)
 
     def _autoencoder_task(self) -> AutoencoderTask:
         model = self._begin("vae", "AutoencoderKL", lambda: make_autoencoder(self.config.autoencoder))

@@ -17,11 +17,12 @@ from safetensors.torch import load_file
 
 import small_training
 from rdcodecs.prior import load
-from rdcodecs.prior.train.card import CARD, write_card
+from rdcodecs.prior.train.card import write_card
 from rdcodecs.prior.train.pictures import sample_sheet
 from rdcodecs.prior.train.session import Session
 from rdcodecs.training.errors import TrainingError
 from rdcodecs.training.loop import Budget, Outcome, Report, Rhythm
+from rdcodecs.training.record import CARD
 from rdcodecs.training.settings import settle
 from rdcodecs.training.state import latest_state, load_state
 from small_training import CONFIG, make_session, small_crops

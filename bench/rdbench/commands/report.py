@@ -1,0 +1,36 @@
+"""rdbench report: the HTML page of results folders; no codec runs."""
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+
+if TYPE_CHECKING:
+    from rdbench.commands import Commands
+
+
+def add_parser(commands: "Commands") -> None:
+    """Declare the command."""
+    parser = commands.add_parser(
+        "report",
+        help="write a page to look at results with: curves, figures, pictures",
+        description="Write RESULTS/report.html of each results folder from its records.csv: one file that opens in any "
+        "browser, without a server or a network. No codec runs. Pictures are in it where the run kept its "
+        "reconstructions (rdbench run --keep).",
+    )
+    parser.add_argument("results", nargs="+", type=Path, help="results folders, e.g. results/kodak")
+    parser.add_argument("--anchor", help="curve that BD figures are given against (default: the experiment's)")
+    parser.add_argument("--overlay", action="append", help="a published curve, e.g. published/compressai-kodak/vtm")
+    parser.set_defaults(execute=execute)
+
+
+def execute(options: argparse.Namespace) -> int:
+    """Write the pages."""
+    from rdbench.report import write_report
+
+    console = Console(stderr=True)
+    for folder in options.results:
+        path = write_report(folder, console, anchor=options.anchor, overlays=options.overlay)
+        console.print(f"report: {path} ({path.stat().st_size / 1e6:.1f} MB)", highlight=False, soft_wrap=True)
+    return 0
