@@ -1,7 +1,9 @@
 """Fixtures that many tests share."""
 
 import os
+from pathlib import Path
 
+import pytest
 from hypothesis import settings
 
 # Tests run two at a time: libraries that start a thread a core would only be in each other's way.
@@ -11,3 +13,19 @@ for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
 # The same examples every time: a test that fails for some must fail for everybody.
 settings.register_profile("repeatable", derandomize=True, database=None)
 settings.load_profile("repeatable")
+
+
+@pytest.fixture(scope="session")
+def small_prior(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A diffusion model with random weights."""
+    from small_models import write_model
+
+    return write_model(tmp_path_factory.mktemp("prior"), text=False)
+
+
+@pytest.fixture(scope="session")
+def small_weights(small_prior: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Hyperprior and both kinds of fusion, trained a little for `small_prior`."""
+    from small_codecs import train_weights
+
+    return train_weights(tmp_path_factory.mktemp("weights"), small_prior)

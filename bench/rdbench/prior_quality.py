@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from PIL.Image import fromarray
 
-from rdbench.metrics import Metric, metric_class
+from rdbench.metrics import make_metric
 from rdcodecs.pixels import to_images
 from rdcodecs.prior import Prior
 from rdcodecs.prior.train.card import EVALUATION, SHEET, write_card
@@ -59,7 +59,7 @@ def measure_prior(prior: Prior, folder: Path, crops: "Crops", images: "Sequence[
 
 def round_trip(prior: Prior, images: "Sequence[Item]") -> dict[str, Any]:
     """Return the metrics of images that went through the autoencoder, and the spread of their latents."""
-    metrics = [_metric(name) for name in _METRICS]
+    metrics = [make_metric(name) for name in _METRICS]
     rows = []
     sums = torch.zeros(3, prior.channels, dtype=torch.float64)
     for item in images:
@@ -78,11 +78,3 @@ def round_trip(prior: Prior, images: "Sequence[Item]") -> dict[str, Any]:
         "latent_std": (squares / count - (total / count).square()).sqrt().tolist(),
         "each": {item.name: row for item, row in zip(images, rows, strict=True)},
     }
-
-
-def _metric(name: str) -> Metric:
-    cls = metric_class(name)
-    metric = cls()
-    if not isinstance(metric, Metric):
-        raise TypeError(f"{name} cannot be measured by itself")
-    return metric

@@ -42,3 +42,17 @@ def metric_class(name: str) -> type[Metric] | type[DerivedMetric]:
     if not issubclass(cls, Metric | DerivedMetric):
         raise TypeError(f"{cls!r} is not a metric")
     return cls
+
+
+def make_metric(name: str) -> Metric:
+    """Return a metric that compares two images.
+
+    Raises:
+        UnknownMetricError: no such metric, or one that follows from another.
+        MetricUnavailableError: its weights or packages are missing.
+    """
+    cls = metric_class(name)
+    metric = cls()
+    if not isinstance(metric, Metric):
+        raise UnknownMetricError(f"'{name}' cannot be measured by itself: it follows from another metric")
+    return metric

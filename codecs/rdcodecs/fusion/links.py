@@ -1,0 +1,78 @@
+"""The links of the fusion codec's chain, one by one: where quality is lost.
+
+Each picture leaves out or replaces one part of the decoder, some with what only the encoder knows (oracles).
+"""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from rdcodecs.codec import Image
+from rdcodecs.fusion.codec import FusionCodec
+from rdcodecs.fusion.renormalize import match_neighbourhoods, match_statistics
+from rdcodecs.hyperprior.statistics import statistics
+from rdcodecs.pixels import to_images, to_tensor
+from rdcodecs.prior.features import edit_features
+
+LINKS: Mapping[str, str] = {
+    "autoencoder": "the source through the prior's autoencoder: the floor of every picture that it draws",
+    "hyperprior": "the auxiliary decoder's picture",
+    "hyperprior, autoencoder": "that picture through the autoencoder",
+    "adapter": "one step from pure noise: what adapter and U-Net expect of the picture before any of it is drawn",
+    "oracle start": "sampled from the source's own latent, noised half-way",
+    "hyperprior start": "sampled from the latent of the auxiliary decoder's picture, noised half-way",
+    "sampler": "sampled from pure noise: the codec without renormalization",
+    "sampler, 50 steps": "likewise, in fifty steps",
+    "auxiliary": "the codec, colours moved to those of the auxiliary decoder's picture",
+    "source": "the codec, colours moved to those of the source",
+    "local": "the codec, every neighbourhood's mean moved to that of the auxiliary decoder's picture",
+    "unsteered": "sampled without adapter and fusion: the prior alone",
+}
+"""Name → what the picture is."""
+
+_HALF = 0.5
+
+
+@torch.inference_mode()
+def draw_links(codec: FusionCodec, image: Image, rate: float, steps: int = 10) -> tuple[dict[str, Image], int]:
+    """Return a picture for each of `LINKS`, and the length of the stream in bytes.
+
+    Args:
+        codec: the codec; its options on renormalization and start are not used.
+        image: uint8, shape (H, W, 3).
+        rate: level.
+        steps: DDIM steps where nothing else is said.
+    """
+    prior, data = codec.prior, codec.hyperprior.encode(image, rate)
+    stored = codec.hyperprior.read(data)
+    source, size = to_tensor(image).to(prior.device), stored.size
+    levels = torch.tensor([stored.level], device=prior.device)
+    prepared = codec.control.prepare(stored.latents[None].to(prior.dtype), levels, prior.latent_size(size))
+    auxiliary = codec.hyperprior.draw([stored]).clamp(-1, 1)
+    own, coarse = prior.encode(source), prior.encode(auxiliary)
+    noise = prior.noise(size, [0])
+
+    def sample(count: int, start: Tensor | None = None) -> Tensor:
+        return prior.decode(prior.sample(noise, count, start=start, strength=_HALF), size).float()
+
+    made = {
+        "autoencoder": prior.decode(own, size).float(),
+        "hyperprior": auxiliary,
+        "hyperprior, autoencoder": prior.decode(coarse, size).float(),
+    }
+    with edit_features(prior.unet, codec.control.edits(prepared)):
+        made |= {
+            "adapter": sample(1),
+            "oracle start": sample(steps, own),
+            "hyperprior start": sample(steps, coarse),
+            "sampler": sample(steps),
+            "sampler, 50 steps": sample(50),
+        }
+    made |= {
+        "auxiliary": match_statistics(made["sampler"], statistics(auxiliary)),
+        "source": match_statistics(made["sampler"], statistics(source)),
+        "local": match_neighbourhoods(made["sampler"], auxiliary),
+        "unsteered": sample(steps),
+    }
+    return {name: to_images(made[name])[0] for name in LINKS}, len(data)

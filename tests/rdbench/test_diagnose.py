@@ -1,0 +1,70 @@
+"""rdbench diagnose fusion."""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from rdbench.commands import diagnose
+from rdbench.diagnose import measure_links
+from rdbench.metrics import make_metric
+from rdcodecs.fusion.codec import FusionCodec
+from rdcodecs.fusion.links import LINKS, draw_links
+from small_codecs import picture
+from small_training import smooth_images
+
+
+@pytest.fixture
+def codec(small_weights: Path, small_prior: Path) -> FusionCodec:
+    return FusionCodec(prior=str(small_prior), weights=str(small_weights), device="cpu", renormalize="off")
+
+
+def test_every_link_has_a_picture_and_they_are_those_of_the_codec(codec: FusionCodec) -> None:
+    image = picture(64, 48)
+    made, length = draw_links(codec, image, 1, steps=2)
+    assert list(made) == list(LINKS)
+    assert all(one.shape == image.shape and one.dtype == np.uint8 for one in made.values())
+    assert length == len(codec.encode(image, 1))
+    data = codec.encode(image, 1)
+    np.testing.assert_array_equal(made["hyperprior"], codec.hyperprior.decode(data))
+    # The very same but for the seed of the noise.
+    assert not np.array_equal(made["sampler"], made["unsteered"])
+    assert not np.array_equal(made["sampler"], made["sampler, 50 steps"])
+    # Where the sampler ends must not matter for what does not sample.
+    again, _ = draw_links(codec, image, 1, steps=3)
+    np.testing.assert_array_equal(made["adapter"], again["adapter"])
+    np.testing.assert_array_equal(made["autoencoder"], again["autoencoder"])
+
+
+def test_the_table_holds_means_over_images(codec: FusionCodec, tmp_path: Path) -> None:
+    images = [picture(64, 64), picture(64, 64, 1)]
+    table = measure_links(codec, images, [0, 1], steps=1, metrics=["psnr"], pictures=tmp_path)
+    assert list(table.columns) == ["level", "bpp", "link", "images", "psnr"]
+    assert len(table) == 2 * len(LINKS)
+    psnr = make_metric("psnr")
+    wanted = np.mean([psnr(image, draw_links(codec, image, 1, 1)[0]["autoencoder"]) for image in images])
+    row = table[(table["level"] == 1) & (table["link"] == "autoencoder")].iloc[0]
+    assert row["psnr"] == pytest.approx(wanted)
+    assert row["images"] == 2
+    assert len(list(tmp_path.glob("*.png"))) == 2 * len(LINKS)
+
+
+def test_the_command(
+    small_weights: Path, small_prior: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("stlpips_pytorch")
+    for name, read in smooth_images(3, side=256):
+        Image.fromarray(read()).save(tmp_path / name)
+    parser = argparse.ArgumentParser()
+    diagnose.add_parser(parser.add_subparsers())
+    arguments = ["--data", tmp_path, "--prior", small_prior, "--weights", small_weights, "--levels", 1, "--steps", 1]
+    command = ["diagnose", "fusion", *map(str, arguments), "--images", "1", "--out", str(tmp_path / "links.csv")]
+    options = parser.parse_args(command)
+    assert options.execute(options) == 0
+    said = capsys.readouterr().out
+    assert "level 1: " in said
+    assert "the floor of every picture" in said
+    assert list(pd.read_csv(tmp_path / "links.csv")["link"]) == list(LINKS)
