@@ -184,6 +184,19 @@ def test_compare_prints_figures_and_guards_a_bound(results: Path, capfd: pytest.
     assert "failed: bd_rate(psnr)" in capfd.readouterr().out
 
 
+def test_compare_prints_markdown(results: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    base = ["compare", "coarse", "fine", "--results", str(results), "--markdown"]
+    assert main([*base, "--fail-if", "bd_rate(psnr) < 1000"]) == 3
+    lines = capfd.readouterr().out.splitlines()
+    assert lines[0].startswith("**fine against coarse, ")
+    assert lines[2].startswith("| metric | BD-rate | ")
+    assert lines[3].startswith("|:--|--:|")
+    assert lines[4].startswith("| PSNR (dB) ↑ | ")
+    cells = {line.count(" | ") for line in lines if line.startswith("| ")}
+    assert len(cells) == 1, "every row has the same columns"
+    assert "- **failed: bd\\_rate(psnr) \\< 1000**" in lines
+
+
 def test_compare_reaches_across_folders_and_files(
     results: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

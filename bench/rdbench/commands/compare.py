@@ -39,6 +39,7 @@ def add_parser(commands: "Commands") -> None:
         metavar="BOUND",
         help="exit with 3 where this is true, e.g. 'bd_rate(st_lpips_alex) > 2'",
     )
+    parser.add_argument("--markdown", action="store_true", help="print Markdown, e.g. for a pull request")
     parser.set_defaults(execute=execute)
 
 
@@ -49,21 +50,16 @@ def execute(options: argparse.Namespace) -> int:
     bounds = [Bound.parse(text) for text in options.fail_if]
     (base, base_images), (new, new_images) = (find_curve(name, options.results) for name in (options.base, options.new))
     comparisons = compare_curves(base, new, options.metric, method=options.method)
-    console = Console()
-    console.width = max(console.width, TABLE_WIDTH)  # a narrow terminal wraps lines; figures are never cut off
     same = base.name == new.name
     names = (options.new, options.base) if same else (new.name, base.name)
     images = f", {comparisons[0].n_images} images" if comparisons[0].n_images else ""
-    console.print(f"{names[0]} against {names[1]}{images}", style="bold", markup=False, highlight=False, soft_wrap=True)
-    console.print(_table(comparisons))
+    title = f"{names[0]} against {names[1]}{images}"
+    warnings = []
     if base_images and new_images and base_images.casefold() != new_images.casefold():
-        text = f"not the same images: {names[1]} was measured on {base_images}, {names[0]} on {new_images}"
-        console.print(text, style="yellow", markup=False, highlight=False, soft_wrap=True)
-    for line in _remarks(comparisons):
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
+        warnings = [f"not the same images: {names[1]} was measured on {base_images}, {names[0]} on {new_images}"]
     broken = [bound.text for bound in bounds if bound.holds(comparisons)]
-    for text in broken:
-        console.print(f"failed: {text}", style="red", markup=False, highlight=False)
+    say = _print_markdown if options.markdown else _print
+    say(title, _rows(comparisons), warnings, _remarks(comparisons), [f"failed: {text}" for text in broken])
     if broken:
         return 3
     return 0 if any(comparison.bd_rate or comparison.bd_quality for comparison in comparisons) else 1
@@ -98,8 +94,8 @@ def find_curve(name: str, results: Path) -> tuple["CurveSource", str]:
     return next(iter(curves.values())), dataset
 
 
-def _table(comparisons: Sequence["Comparison"]) -> Table:
-    """Return the figures as a table; a column in which nothing is known is left out."""
+def _rows(comparisons: Sequence["Comparison"]) -> list[dict[str, str]]:
+    """Return the figures by column, a row a metric; a column in which nothing is known is left out."""
     from rdbench.curves import metric_info
 
     rows = []
@@ -119,13 +115,43 @@ def _table(comparisons: Sequence["Comparison"]) -> Table:
                 "won/lost": f"{comparison.wins}/{comparison.losses}" if decided else "",
             }
         )
-    table = Table(box=None, header_style="bold")
     columns = [name for name in rows[0] if any(row[name] for row in rows)]
-    for name in columns:
+    return [{name: row[name] for name in columns} for row in rows]
+
+
+def _print(
+    title: str, rows: Sequence[dict[str, str]], warnings: list[str], remarks: list[str], failures: list[str]
+) -> None:
+    """Print for a terminal."""
+    console = Console(highlight=False, markup=False)
+    console.width = max(console.width, TABLE_WIDTH)  # a narrow terminal wraps lines; figures are never cut off
+    table = Table(box=None, header_style="bold")
+    for name in rows[0]:
         table.add_column(name.strip(), justify="left" if name == "metric" else "right", no_wrap=True)
     for row in rows:
-        table.add_row(*(row[name] for name in columns))
-    return table
+        table.add_row(*row.values())
+    console.print(title, style="bold", soft_wrap=True)
+    console.print(table)
+    for lines, style in ((warnings, "yellow"), (remarks, None), (failures, "red")):
+        for line in lines:
+            console.print(line, style=style, soft_wrap=True)
+
+
+def _print_markdown(
+    title: str, rows: Sequence[dict[str, str]], warnings: list[str], remarks: list[str], failures: list[str]
+) -> None:
+    """Print as GitHub's Markdown shows it."""
+    lines = [f"**{_escaped(title)}**", ""]
+    lines.append("| " + " | ".join(name.strip() for name in rows[0]) + " |")
+    lines.append("|" + "|".join(":--" if name == "metric" else "--:" for name in rows[0]) + "|")
+    lines += ["| " + " | ".join(map(_escaped, row.values())) + " |" for row in rows]
+    lines += ["", *(f"- **{_escaped(line)}**" for line in failures)]
+    lines += [f"- {_escaped(line)}" for line in (*warnings, *remarks)]
+    print("\n".join(lines))
+
+
+def _escaped(text: str) -> str:
+    return "".join(f"\\{char}" if char in "\\`*_{}[]<>#|~" else char for char in text)
 
 
 def format_figure(result: "BDResult | None", form: str, unit: str) -> str:
