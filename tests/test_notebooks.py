@@ -13,7 +13,7 @@ NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
 
 
 def printed(notebook: Any) -> list[str]:
-    """What the cells print as lines; tables, whose figures hang on versions of encoders, and pictures are not compared."""
+    """What the cells print as lines. Tables, whose figures hang on versions of encoders, and pictures are left out."""
     return [
         output["text"]
         for cell in notebook.cells
@@ -45,5 +45,5 @@ def test_outputs_are_stored_small_and_name_no_machine(path: Path) -> None:
     assert not any(output.output_type == "error" for cell in cells for output in cell.outputs)
     text = path.read_text(encoding="utf-8")
     assert len(text) < 300_000
-    assert "/tmp/" not in text
+    assert "/tmp/" not in text  # noqa: S108 - it must not be there
     assert "/home/" not in text
