@@ -76,20 +76,23 @@ class Hyperprior(nn.Module):
         mean, place = raw[..., : size[0], : size[1]].chunk(2, dim=1)
         return mean.clamp(-_LARGEST_MEAN, _LARGEST_MEAN), place
 
-    def forward(self, images: Tensor, levels: Tensor, generator: torch.Generator) -> Estimate:
-        """Code images as in training: noise in place of rounding for the rate, rounding for the pictures.
+    def forward(self, images: Tensor, levels: Tensor, generator: torch.Generator | None = None) -> Estimate:
+        """Estimate what images cost, and decode them.
+
+        In training the rate is that of latents with noise in place of rounding (Ballé et al. 2017), which has a
+        gradient; where nearly all of them are zero it is several times what coding takes.
 
         Args:
             images: shape (N, 3, H, W) in [-1, 1].
             levels: shape (N,).
-            generator: of the noise, on the images' device.
+            generator: of the noise, on the images' device; without one latents are rounded for the rate too.
         """
         latents, hyper = self.encode(images, levels)
-        bits = self.prior(hyper + _noise(hyper, generator), levels).sum(dim=(1, 2, 3))
+        bits = self.prior(_coarse(hyper, generator), levels).sum(dim=(1, 2, 3))
         raw = self.hyper_synthesis(rounded(hyper), levels)
         mean, place = self.distribution(raw, (latents.shape[2], latents.shape[3]))
         centred = latents - mean
-        bits = bits + gaussian_bits(centred + _noise(centred, generator), scale_at(place)).sum(dim=(1, 2, 3))
+        bits = bits + gaussian_bits(_coarse(centred, generator), scale_at(place)).sum(dim=(1, 2, 3))
         restored = self.restore(rounded(centred) + mean, levels)
         made = self.synthesis(restored, levels)[..., : images.shape[2], : images.shape[3]]
         return Estimate(made, bits, restored)
@@ -100,8 +103,10 @@ def rounded(values: Tensor) -> Tensor:
     return values + (values.round() - values).detach()
 
 
-def _noise(like: Tensor, generator: torch.Generator) -> Tensor:
-    return torch.rand(like.shape, generator=generator, device=like.device, dtype=like.dtype) - 0.5
+def _coarse(values: Tensor, generator: torch.Generator | None) -> Tensor:
+    if generator is None:
+        return values.round()
+    return values + torch.rand(values.shape, generator=generator, device=values.device, dtype=values.dtype) - 0.5
 
 
 def mean_squared_error(made: Tensor, images: Tensor) -> Tensor:

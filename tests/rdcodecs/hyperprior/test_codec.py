@@ -10,7 +10,10 @@ import torch
 from rdcodecs import CodecError, load_codec
 from rdcodecs.codec import MissingDependencyError, OptionError, RateError, StreamError
 from rdcodecs.hyperprior.codec import HyperpriorCodec
+from rdcodecs.hyperprior.model import Hyperprior
+from rdcodecs.pixels import to_tensor
 from rdcodecs.training.loop import Budget
+from rdcodecs.training.state import load_module, load_state
 from small_codecs import hyperprior_session, picture
 
 
@@ -105,3 +108,20 @@ def test_weights_that_are_missing_or_damaged(small_weights: Path, tmp_path: Path
     (copy / "config.json").unlink()
     with pytest.raises(MissingDependencyError, match=r"lacks config\.json"):
         HyperpriorCodec(weights=str(tmp_path / "w")).check()
+
+
+def test_the_model_estimates_what_coding_takes(codec: HyperpriorCodec, small_weights: Path) -> None:
+    # The trained network's own estimate, in floating point and with its logistic prior, against the stream's length.
+    state = load_state(small_weights.parent / "stage-1")
+    assert state is not None
+    network = Hyperprior(codec.model.config)
+    load_module("average", network, state.tensors)
+    image = picture(128, 160)
+    with torch.no_grad():
+        estimate = network(to_tensor(image), torch.tensor([1]))
+    _, coded = codec.code(image, 1)
+    assert float(estimate.bits) == pytest.approx(coded.bits, rel=0.2)
+    made = codec.decode(codec.encode(image, 1)).astype(float)
+    wanted = estimate.images[0].permute(1, 2, 0).clamp(-1, 1).add(1).mul(127.5).numpy()
+    # fp16 weights and a fixed-point mean: not the same, but close
+    assert np.abs(made - wanted).mean() < 2

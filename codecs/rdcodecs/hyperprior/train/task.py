@@ -121,11 +121,10 @@ class HyperpriorTask:
         return grid([originals.numpy(), *rows])
 
     def _coded(self, images: Tensor, level: int) -> tuple[Tensor, Tensor]:
-        generator = step_generator(self._config.seed, "held out", level, self._device)
         made, bits = [], []
         for part in torch.split(images, 16):
             levels = torch.full((len(part),), level, device=self._device)
-            estimate = self.average.model(to_tensor(part.to(self._device)), levels, generator)
+            estimate = self.average.model(to_tensor(part.to(self._device)), levels)
             made.append(estimate.images.clamp(-1, 1).cpu())
             bits.append(estimate.bits.cpu())
         return torch.cat(made), torch.cat(bits)
