@@ -80,7 +80,9 @@ class AttentiveFusion(nn.Module):
 
 def _unit(features: Tensor) -> Tensor:
     """Return features whose root mean square over the channels is 1 at each position."""
-    return features * features.square().mean(dim=1, keepdim=True).add(1e-6).rsqrt()
+    # In single precision: the squares of half-precision features overflow.
+    scale = features.float().square().mean(dim=1, keepdim=True).add(1e-6).rsqrt()
+    return features * scale.to(features.dtype)
 
 
 class AdditiveFusion(nn.Module):

@@ -67,3 +67,11 @@ def test_gradients_reach_all_weights_where_the_features_have_none() -> None:
     features = torch.randn(1, 8, 8, 8).contiguous(memory_format=torch.channels_last)
     torch.autograd.backward(module(features, module.prepare(torch.randn(1, 5, 8, 8))).sum())
     assert all(parameter.grad is not None for parameter in module.parameters())
+
+
+def test_half_precision_features_do_not_overflow() -> None:
+    module = trained(AttentiveFusion).half()
+    features = torch.full((1, 8, 2, 2), 3000.0, dtype=torch.half)
+    with torch.no_grad():
+        fused = module(features, module.prepare(torch.randn(1, 5, 2, 2).half()))
+    assert bool(torch.isfinite(fused).all())
