@@ -7,7 +7,7 @@ WORKERS ?=
 RUN_OPTIONS = $(if $(WORKERS),--workers $(WORKERS)) $(if $(LIMIT),--limit $(LIMIT))
 
 .DEFAULT_GOAL := help
-.PHONY: help bench kodak aigc plots report compare test perf lint format clean
+.PHONY: help bench kodak aigc plots report paper compare test perf lint format clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -35,6 +35,10 @@ plots: $(VENV)/.bench ## draw every plot and table again from stored records; no
 
 report: $(VENV)/.bench ## write report.html of every results folder
 	$(BIN)/rdbench report $(dir $(wildcard results/*/records.csv))
+
+paper: $(VENV)/.bench ## measure what is missing of results/aigc, draw the document's figures, judge its claims
+	$(BIN)/rdbench run aigc $(RUN_OPTIONS)
+	$(BIN)/rdbench paper results/aigc
 
 compare: $(VENV)/.bench ## BD figures of NEW against BASELINE (labels, or folder:label), in RESULTS
 	@test -n "$(BASELINE)" -a -n "$(NEW)" || { echo "usage: make compare BASELINE=vvenc NEW=avif [RESULTS=results/kodak]"; exit 2; }

@@ -446,7 +446,7 @@ def _batch(kind: Kind, anchor: _Points, test: _Points, method: Method) -> Floats
 def _weights(images: int, resamples: int, seed: int) -> Iterator[Floats]:
     """Yield each resample's weight of each image, shape (some, images), in parts that fit in memory."""
     if images * resamples <= _CHUNK:
-        yield _few_weights(images, resamples, seed)
+        yield few_weights(images, resamples, seed)
         return
     random = np.random.default_rng(seed)
     step = max(1, _CHUNK // images)
@@ -455,7 +455,8 @@ def _weights(images: int, resamples: int, seed: int) -> Iterator[Floats]:
 
 
 @functools.lru_cache(maxsize=4)
-def _few_weights(images: int, resamples: int, seed: int) -> Floats:
+def few_weights(images: int, resamples: int, seed: int) -> Floats:
+    """Return how often each resample of a paired bootstrap draws each image, shape (resamples, images), seeded."""
     return _resample(np.random.default_rng(seed), images, resamples)
 
 

@@ -5,11 +5,11 @@ import sys
 from collections.abc import Sequence
 
 from rdbench import __version__
-from rdbench.commands import codecs, compare, diagnose, doctor, interop, metrics, plot, report, run, train
+from rdbench.commands import codecs, compare, diagnose, doctor, interop, metrics, paper, plot, report, run, train
 from rdbench.errors import BenchError
 from rdcodecs import CodecError
 
-_COMMANDS = (run, plot, report, compare, codecs, metrics, doctor, train, diagnose, interop)
+_COMMANDS = (run, plot, report, paper, compare, codecs, metrics, doctor, train, diagnose, interop)
 
 
 def make_parser() -> argparse.ArgumentParser:

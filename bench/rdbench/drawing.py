@@ -130,7 +130,7 @@ def draw(
         axes = figure.add_subplot()
         for line in lines:
             _plot(axes, line)
-        _rate_axis(axes, float(low), float(high), log)
+        rate_axis(axes, float(low), float(high), log)
         bottom, top, runs_off = quality_range(lines)
         axes.set_ylim(bottom, top)
         axes.margins(y=0)
@@ -161,7 +161,8 @@ def _plot(axes: "Axes", line: DrawnCurve) -> None:
     )
 
 
-def _rate_axis(axes: "Axes", low: float, high: float, log: bool) -> None:
+def rate_axis(axes: "Axes", low: float, high: float, log: bool) -> None:
+    """Lay out the axis of rates from `low` to `high`, in bits per pixel."""
     from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
     if not log:
