@@ -456,7 +456,7 @@ def _weights(images: int, resamples: int, seed: int) -> Iterator[Floats]:
 
 @functools.lru_cache(maxsize=4)
 def few_weights(images: int, resamples: int, seed: int) -> Floats:
-    """Return how often each resample of a paired bootstrap draws each image, shape (resamples, images), seeded."""
+    """Return the weights of the images in each resample of a paired bootstrap, shape (resamples, images), seeded."""
     return _resample(np.random.default_rng(seed), images, resamples)
 
 

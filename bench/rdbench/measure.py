@@ -160,7 +160,8 @@ def _bitstream(task: Task, codec: Codec, image: Image, clock: _Clock) -> tuple[b
         if hashlib.sha256(data).hexdigest() == task.stream_digest:
             return data, task.known_encode_s
     start = time.perf_counter()
-    data = codec.encode(image, task.cells[0].rate)
+    caption: dict[str, Any] = {"caption": task.item.caption} if codec.wants_caption else {}
+    data = codec.encode(image, task.cells[0].rate, **caption)
     encode_s = time.perf_counter() - start
     clock.codec += encode_s
     if not isinstance(data, bytes):

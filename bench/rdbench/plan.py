@@ -25,6 +25,7 @@ class ReadyCodec:
         fingerprint: what decides its output.
         digest: the fingerprint's digest.
         variants: the decode options wanted, each complete, with their canonical JSON.
+        wants_caption: whether its bitstreams depend on the text beside an image.
     """
 
     entry: CodecEntry
@@ -32,6 +33,7 @@ class ReadyCodec:
     fingerprint: Mapping[str, Any]
     digest: str
     variants: Sequence[tuple[dict[str, Any], str]]
+    wants_caption: bool = False
 
 
 @dataclass
@@ -156,7 +158,9 @@ def available_entries(entries: Iterable[CodecEntry]) -> tuple[dict[str, ReadyCod
             codec.check()
             fingerprint = codec.fingerprint()
             variants = [(each, canonical_json(each)) for each in decode_variants(entry, codec.decode_options)]
-            ready[entry.label] = ReadyCodec(entry, codec.name, fingerprint, digest(fingerprint), variants)
+            ready[entry.label] = ReadyCodec(
+                entry, codec.name, fingerprint, digest(fingerprint), variants, codec.wants_caption
+            )
         except CodecError as error:
             missing.append(f"{entry.label} is left out: {error}")
     return ready, missing
@@ -166,8 +170,9 @@ def _bitstreams(codecs: Iterable[ReadyCodec], dataset: str, item: Item, image: s
     """Return the cells of one image, those of one bitstream together, whichever entry asks for them."""
     groups: dict[str, list[Cell]] = {}
     for codec in codecs:
+        source = digest([image, item.caption], length=64) if codec.wants_caption else image
         for rate in codec.entry.rates:
-            stream = encode_key(image, codec.digest, rate)
+            stream = encode_key(source, codec.digest, rate)
             for options, text in codec.variants:
                 cell = Cell(
                     key=cell_key(stream, text),

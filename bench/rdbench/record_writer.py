@@ -96,13 +96,15 @@ def _identity(cell: Cell) -> tuple[Any, ...]:
 
 
 def _sort_key(cell: Cell) -> tuple[Any, ...]:
-    steps = cell.decode_options.get("steps", -1)
+    steps = cell.decode_options.get("steps")
+    steps = -1 if steps is None else steps
     return cell.label, natural_key(PurePath(cell.image)), cell.rate, steps, canonical_json(cell.decode_options)
 
 
 def _row(experiment: str, cell: Cell, metrics: Sequence[str]) -> list[Any]:
     options = cell.codec_options | cell.decode_options
-    steps = options.pop("steps", "")
+    steps = options.pop("steps", None)
+    steps = "" if steps is None else steps
     bpp = None
     if cell.bytes is not None and cell.width is not None and cell.height is not None:
         bpp = 8 * cell.bytes / (cell.width * cell.height)

@@ -83,6 +83,11 @@ class Codec(ABC):
     default_rates: ClassVar[tuple[float, ...]] = ()
     """Rate points for experiments that name none, spanning the codec's useful range."""
 
+    @property
+    def wants_caption(self) -> bool:
+        """Whether `encode` takes a `caption`, the text that a dataset has beside an image, as a third argument."""
+        return False
+
     def check(self) -> None:  # noqa: B027 - most codecs need nothing beyond their own package
         """Raise `MissingDependencyError` if this machine lacks something the codec needs."""
 

@@ -21,6 +21,7 @@ _BUILT_IN = {
     "jpeg": "rdcodecs.pillow:JPEG",
     "jpeg2000": "rdcodecs.pillow:JPEG2000",
     "jxl": "rdcodecs.pillow:JXL",
+    "perco": "rdcodecs.perco.codec:PerCoCodec",
     "vtm": "rdcodecs.vvc.vtm:VTM",
     "vvenc": "rdcodecs.vvc.vvenc:VVenC",
     "webp": "rdcodecs.pillow:WebP",

@@ -1,4 +1,5 @@
 import csv
+import dataclasses
 import json
 import os
 import shutil
@@ -18,6 +19,8 @@ from PIL import Image as PILImage
 from rich.console import Console
 
 import faulty_codecs
+from rdbench.datasets import Item
+from rdbench.datasets.folder import FolderDataset
 from rdbench.errors import BenchError
 from rdbench.experiment import Experiment
 from rdbench.ledger import Ledger
@@ -112,6 +115,34 @@ def test_only_what_is_missing_is_measured(
     result = run(experiment(codecs=[entry | {"rates": [64, 32, 16]}]), out, executor=thread, console=console)
     assert (result.measured, result.known) == (3, 6)
     assert len(rows(out)) == 9
+
+
+def test_a_codec_that_wants_captions_is_given_them_and_they_decide_the_stream(
+    experiment: MakeExperiment,
+    tmp_path: Path,
+    thread: Executor,
+    console: Console,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    items = FolderDataset.items
+    texts = {"caption": None}
+
+    def captioned(self: FolderDataset) -> list[Item]:
+        return [dataclasses.replace(item, caption=texts["caption"]) for item in items(self)]
+
+    monkeypatch.setattr(FolderDataset, "items", captioned)
+    wanted = experiment("Quantizer", "Captioned")
+    plain = run(wanted, tmp_path / "out", executor=thread, console=console)
+    texts["caption"] = "a red fox"
+    changed = run(wanted, tmp_path / "out", executor=thread, console=console)
+    again = run(wanted, tmp_path / "out", executor=thread, console=console)
+    assert plain.measured == 2 * changed.measured, "only what takes captions is measured anew"
+    assert again.measured == 0
+    sizes = {
+        label: [int(row["bytes"]) for row in rows(tmp_path / "out") if row["label"] == label]
+        for label in ("quantizer", "captioned")
+    }
+    assert [ours - theirs for ours, theirs in zip(sizes["captioned"], sizes["quantizer"], strict=True)] == [9] * 12
 
 
 def test_force_measures_again(experiment: MakeExperiment, tmp_path: Path, thread: Executor, console: Console) -> None:

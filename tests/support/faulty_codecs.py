@@ -49,6 +49,25 @@ class Quantizer(Codec):
                 file.write(what + "\n")
 
 
+class Captioned(Quantizer):
+    """Works, and keeps the text beside the image in its stream."""
+
+    name = "captioned"
+
+    @property
+    def wants_caption(self) -> bool:
+        return True
+
+    def encode(self, image: Image, rate: float, caption: str | None = None) -> bytes:
+        # What follows the end of the deflated data is not read.
+        return super().encode(image, rate) + (caption or "").encode()
+
+    def decode(self, data: bytes, **options: Any) -> Image:
+        height, width, step = struct.unpack_from("<HHB", data)
+        samples = zlib.decompressobj().decompress(data[5:])
+        return super().decode(struct.pack("<HHB", height, width, step) + zlib.compress(samples), **options)
+
+
 class Raising(Quantizer):
     """Fails at step 16, as a codec does whose encoder has a bug."""
 

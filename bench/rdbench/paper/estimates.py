@@ -12,9 +12,9 @@ from rdbench.bd import (
     MIN_IMAGES,
     RESAMPLES,
     BDResult,
-    few_weights,
     bd_quality,
     bd_rate,
+    few_weights,
     paired_curves,
 )
 from rdbench.curves import Curve, CurveData, common_images, metric_info

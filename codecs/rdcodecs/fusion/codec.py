@@ -29,6 +29,7 @@ from rdcodecs.pixels import to_images
 from rdcodecs.prior import Prior, load
 from rdcodecs.prior.features import edit_features
 from rdcodecs.shipped import TINY, shipped_or_folder
+from rdcodecs.steps import check_steps
 
 FOLDER = "fusion"
 """The controls' weights, in a folder of weights, one folder a kind in it."""
@@ -189,14 +190,7 @@ class FusionCodec(Codec):
         return stored
 
     def _steps(self, options: Mapping[str, Any]) -> int:
-        for option in options:
-            if option not in self.decode_options:
-                raise OptionError(f"codec 'fusion' has no decode option '{option}': have steps")
-        steps = options.get("steps", self.decode_options["steps"])
-        most = self.prior.train_steps
-        if isinstance(steps, bool) or not isinstance(steps, int) or not 1 <= steps <= most:
-            raise OptionError(f"codec 'fusion': steps must be a whole number from 1 to {most}, not {steps!r}")
-        return steps
+        return check_steps(self.name, options, self.decode_options["steps"], self.prior.train_steps)
 
     @torch.inference_mode()
     def _draw(self, prior: Prior, sources: Sequence[_Source], steps: int) -> Tensor:

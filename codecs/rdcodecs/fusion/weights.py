@@ -1,7 +1,6 @@
 """A trained control as a folder: `config.json` and `model.safetensors`."""
 
 import dataclasses
-import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,9 +9,9 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
 
 from rdcodecs.codec import CodecError, MissingDependencyError
+from rdcodecs.digests import network_digest, tensors_digest
 from rdcodecs.fusion.config import FusionConfig, fusion_sites
 from rdcodecs.fusion.control import Control
 from rdcodecs.hyperprior.weights import TrainedHyperprior
@@ -70,12 +69,7 @@ def load_control(folder: Path, prior: Prior, hyperprior: TrainedHyperprior) -> t
         raise CodecError(f"'{folder}' cannot be used: {reason}") from error
     control.requires_grad_(False).eval()
     control.to(prior.device, prior.dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return control, _digest(tensors)
-
-
-def network_digest(network: nn.Module) -> str:
-    """Return a SHA-256 of a network's weights, the same whether they were loaded in half or in single precision."""
-    return _digest({name: value.detach().cpu().half() for name, value in network.state_dict().items()})
+    return control, tensors_digest(tensors)
 
 
 def _check_origin(folder: Path, config: Mapping[str, Any], prior: Prior, hyperprior: TrainedHyperprior) -> None:
@@ -85,11 +79,3 @@ def _check_origin(folder: Path, config: Mapping[str, Any], prior: Prior, hyperpr
         raise CodecError(
             f"'{folder}' was trained for another prior than '{prior.name}': train stage 2 with --prior {prior.name}"
         )
-
-
-def _digest(tensors: Mapping[str, Tensor]) -> str:
-    digest = hashlib.sha256()
-    for name, value in sorted(tensors.items()):
-        digest.update(f"{name} {tuple(value.shape)}".encode())
-        digest.update(value.contiguous().numpy().tobytes())
-    return digest.hexdigest()

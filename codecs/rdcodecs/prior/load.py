@@ -41,7 +41,7 @@ def load(
     parts = check_layout(folder)
     vae = load_network(folder, "vae", kind)
     unet = load_network(folder, "unet", kind)
-    text = _load_text(folder, kind, place) if "text_encoder" in parts else None
+    text = load_text(folder, kind, place) if "text_encoder" in parts else None
     scheduler = read_json(folder / "scheduler" / "scheduler_config.json")
     return Prior(vae.to(place), unet.to(place), scheduler, text=text, name=str(name_or_path))
 
@@ -69,7 +69,8 @@ def load_network(folder: Path, part: str, dtype: torch.dtype = torch.float32) ->
     return network
 
 
-def _load_text(folder: Path, dtype: torch.dtype, device: torch.device) -> TextEncoder:
+def load_text(folder: Path, dtype: torch.dtype, device: torch.device) -> TextEncoder:
+    """Load tokenizer and text encoder of a folder; errors as for `load_network`."""
     transformers = require("transformers")
     transformers.utils.logging.disable_progress_bar()
     tokenizer = _from_pretrained(transformers.CLIPTokenizer, folder / "tokenizer", None, safetensors=False)

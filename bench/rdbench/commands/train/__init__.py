@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from rdbench.commands.train import fusion, prior
+from rdbench.commands.train import fusion, perco, prior
 
 if TYPE_CHECKING:
     from rdbench.commands import Commands
@@ -12,5 +12,5 @@ def add_parser(commands: "Commands") -> None:
     """Declare the command."""
     parser = commands.add_parser("train", help="train a model of the diffusion codecs from a folder of images")
     models = parser.add_subparsers(dest="model", metavar="MODEL", required=True)
-    for model in (prior, fusion):
+    for model in (prior, fusion, perco):
         model.add_parser(models)

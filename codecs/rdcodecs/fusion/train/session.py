@@ -5,10 +5,11 @@ from pathlib import Path
 
 import torch
 
+from rdcodecs.digests import network_digest
 from rdcodecs.fusion.codec import FOLDER
 from rdcodecs.fusion.train.config import FusionTrainConfig
 from rdcodecs.fusion.train.task import FusionTask
-from rdcodecs.fusion.weights import make_control, network_digest, save_control
+from rdcodecs.fusion.weights import make_control, save_control
 from rdcodecs.hyperprior.weights import TrainedHyperprior
 from rdcodecs.prior import Prior
 from rdcodecs.training.data import Crops

@@ -1,0 +1,1 @@
+"""Train PerCo: hyper-encoders, codebooks and the whole U-Net of a prior, for several rate points at once."""

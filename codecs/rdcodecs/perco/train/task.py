@@ -1,0 +1,208 @@
+"""The training: a U-Net learns to draw what a few indices tell it, and hyper-encoders learn what to tell."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from rdcodecs.codec import Image
+from rdcodecs.perco.quantizer import Quantised
+from rdcodecs.perco.train.codebook import begin, follow, perplexity, revive
+from rdcodecs.perco.train.config import PerCoTrainConfig
+from rdcodecs.perco.train.network import PerCoNetwork
+from rdcodecs.perco.unet import local_features
+from rdcodecs.pixels import to_images
+from rdcodecs.prior import Prior
+from rdcodecs.prior.train.latents import Latents
+from rdcodecs.prior.train.losses import Perceptual
+from rdcodecs.training.average import Average
+from rdcodecs.training.data import Order, random_crops, step_generator
+from rdcodecs.training.pictures import grid
+from rdcodecs.training.state import load_module, load_optimizer, module_tensors, optimizer_tensors
+from rdcodecs.training.task import mixed_precision, schedule, update
+
+_EVALUATED = 48
+_TIMESTEPS = (100, 300, 500, 700, 900)
+_SHOWN = 6
+_SHOWN_STEPS = 10
+
+
+class PerCoTask:
+    """PerCo in training: squared error of the prior's prediction target, at all rate points alike.
+
+    Each image of a batch is coded at one rate point, all points in turn. The text is the prior's "no text": training
+    images have no captions, so that only a prior that was fine-tuned elsewhere can be steered by text.
+
+    Args:
+        config: of the training.
+        latents: of the images.
+        device: where to train.
+        network: to begin with.
+        prior: the model that it begins from, in float32, on the device; its U-Net is replaced by the trained one.
+        perceptual: distance of pictures, for a `perceptual_weight` above 0.
+    """
+
+    name = "perco"
+
+    def __init__(
+        self,
+        config: PerCoTrainConfig,
+        latents: Latents,
+        device: torch.device,
+        network: PerCoNetwork,
+        prior: Prior,
+        *,
+        perceptual: Perceptual | None = None,
+    ) -> None:
+        self._config = config
+        self._device = device
+        self._latents = latents
+        self.model: PerCoNetwork = network.to(device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
+        self.average: Average[PerCoNetwork] = Average(self.model, config.ema_gamma)
+        self._trained = [value for value in self.model.parameters() if value.requires_grad]
+        self._optimizer = torch.optim.AdamW(
+            self._trained, betas=(0.9, 0.99), weight_decay=1e-3, fused=device.type == "cuda"
+        )
+        # Pictures are drawn with the averaged weights, which this object shares.
+        prior.unet = self.average.model.unet
+        self._prior = prior
+        self._perceptual = perceptual
+        self._alphas = prior.alphas_cumprod.to(device)
+        self._held_out = latents.held_out[:_EVALUATED].permute(0, 3, 1, 2)
+        self._batch = config.batch or (160 if device.type == "cuda" else 16)
+        self._order = Order(len(latents.train), self._batch, config.seed)
+        self._begun: set[int] = set()  # so that the device is not asked at every step
+
+    @property
+    def levels(self) -> int:
+        """Number of rate points."""
+        return len(self.model.points)
+
+    def step(self, step: int, progress: float) -> Mapping[str, Tensor]:
+        """Train for one step."""
+        config = self._config
+        generator = step_generator(config.seed, "perco", step, self._device)
+        side = min(config.crop, *self._latents.train.shape[1:3])
+        clean = random_crops(self._latents.train, self._order(step), side, generator, mirror=False)
+        levels = (torch.arange(self._batch) + step * self._batch) % self.levels
+        timesteps = torch.randint(len(self._alphas), (len(clean),), generator=generator, device=self._device)
+        noise = torch.randn(clean.shape, generator=generator, device=self._device)
+        self._begin(clean, levels, generator)
+        # Quantised in full precision: near ties decide which entry is chosen.
+        features, quantised = self.model.quantise(clean, levels)
+        errors, predicted = self._errors(self.model, clean, features, timesteps, noise)
+        distance = torch.stack([each.distance for each in quantised.values()]).mean()
+        loss = errors.mean() + config.commitment * distance
+        shown = {"mse": errors.detach().mean(), "distance": distance.detach()}
+        if config.perceptual_weight and self._perceptual is not None:
+            shown["perceptual"] = self._likeness(clean, predicted, timesteps)
+            loss = loss + config.perceptual_weight * shown["perceptual"]
+            shown["perceptual"] = shown["perceptual"].detach()
+        torch.autograd.backward(loss)
+        rate = config.learning_rate * schedule(progress, step, config.warmup)
+        norm = update(self._optimizer, self._trained, rate)
+        shown |= self._move_codebooks(quantised, progress, generator)
+        self.average.update(step)
+        return {"loss": loss.detach(), **shown, "gradient": norm, "rate": torch.tensor(rate)}
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return everything that decides how the training goes on."""
+        return {
+            **module_tensors("model", self.model),
+            **module_tensors("average", self.average.model),
+            **optimizer_tensors("optimizer", self._optimizer),
+        }
+
+    def load(self, tensors: Mapping[str, Tensor]) -> None:
+        """Set what `tensors` gave."""
+        load_module("model", self.model, tensors)
+        load_module("average", self.average.model, tensors)
+        load_optimizer("optimizer", self._optimizer, tensors)
+
+    @torch.no_grad()
+    def evaluate(self) -> dict[str, float]:
+        """Return figures on held-out crops: the prediction error and the codebook's use at every rate point.
+
+        ``loss_L`` is the mean error over five noise levels, each image at one of them, ``perplexity_L`` that of the
+        indices, ``used_L`` the share of entries that occur at all.
+        """
+        figures: dict[str, float] = {}
+        generator = step_generator(self._config.seed, "held out", 0, self._device)
+        noise = torch.randn(self._held_out.shape, generator=generator, device=self._device)
+        timesteps = torch.tensor(_TIMESTEPS, device=self._device).repeat(len(noise))[: len(noise)]
+        for level, encoder in enumerate(self.average.model.points):
+            counts = torch.zeros(encoder.config.codebook_size, device=self._device)
+            total = torch.zeros((), device=self._device)
+            for part in torch.split(torch.arange(len(noise), device=self._device), 16):
+                clean = self._held_out[part]
+                features, quantised = self.average.model.quantise(clean, torch.full((len(part),), level))
+                counts += torch.bincount(quantised[level].indices.reshape(-1), minlength=len(counts))
+                errors, _ = self._errors(self.average.model, clean, features, timesteps[part], noise[part])
+                total += errors.sum()
+            figures[f"loss_{level}"] = float(total) / len(noise)
+            figures[f"perplexity_{level}"] = float(perplexity(counts))
+            figures[f"used_{level}"] = float((counts > 0).float().mean())
+        losses = [value for name, value in figures.items() if name.startswith("loss_")]
+        return figures | {"loss": sum(losses) / len(losses)}
+
+    @torch.no_grad()
+    def picture(self) -> Image:
+        """Return held-out crops as the autoencoder has them, over what ten steps make of them at every rate point."""
+        clean = self._held_out[:_SHOWN]
+        side = clean.shape[2] * self._prior.stride
+        noise = self._prior.noise((side, side), range(len(clean)))
+        rows = [to_images(self._prior.decode(clean))]
+        for level in range(self.levels):
+            features, _ = self.average.model.quantise(clean, torch.full((len(clean),), level))
+            with local_features(self._prior.unet, features):
+                rows.append(to_images(self._prior.decode(self._prior.sample(noise, _SHOWN_STEPS))))
+        return grid(rows)
+
+    @torch.no_grad()
+    def _begin(self, clean: Tensor, levels: Tensor, generator: torch.Generator) -> None:
+        """Fit the quantisers that are seen for the first time."""
+        for level in sorted(set(levels.tolist()) - self._begun):
+            self._begun.add(level)
+            encoder = self.model.points[level]
+            if not bool(encoder.quantizer.codebook.initted.any()):
+                begin(encoder.quantizer, encoder.analyse(clean[(levels == level).to(clean.device)]), generator)
+
+    def _move_codebooks(
+        self, quantised: Mapping[int, Quantised], progress: float, generator: torch.Generator
+    ) -> dict[str, Tensor]:
+        figures = {}
+        for level, made in quantised.items():
+            codebook = self.model.points[level].quantizer.codebook
+            points = made.points.detach().flatten(0, 2)
+            follow(codebook, points, made.indices.reshape(-1), self._config.codebook_decay)
+            figures[f"perplexity_{level}"] = perplexity(codebook.cluster_size[0])
+            if progress < self._config.revive_until:
+                figures[f"revived_{level}"] = revive(codebook, points, self._config.dead_share, generator).float()
+        return figures
+
+    def _errors(
+        self, network: PerCoNetwork, clean: Tensor, features: Tensor, timesteps: Tensor, noise: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Return each latent's mean squared error, shape (N,), and the clean latents that are predicted."""
+        alpha = self._alphas[timesteps].reshape(-1, 1, 1, 1)
+        signal, sigma = alpha.sqrt(), (1 - alpha).sqrt()
+        noisy = signal * clean + sigma * noise
+        with mixed_precision(self._device):
+            output = network.denoise(noisy, timesteps, features, self._prior.null_embedding).float()
+        # Salimans and Ho 2022, appendix D.
+        if self._prior.prediction_type == "v_prediction":
+            wanted, predicted = signal * noise - sigma * clean, signal * noisy - sigma * output
+        else:
+            wanted, predicted = noise, (noisy - sigma * output) / signal.clamp(min=1e-3)
+        return (output - wanted).square().mean(dim=(1, 2, 3)), predicted
+
+    def _likeness(self, clean: Tensor, predicted: Tensor, timesteps: Tensor) -> Tensor:
+        """Return the perceptual distance of the predicted pictures, each weighed by how much of it noise has left."""
+        count = self._config.perceptual_images
+        assert self._perceptual is not None  # noqa: S101 - the caller has seen to it
+        with mixed_precision(self._device):
+            with torch.no_grad():
+                wanted = self._prior.decode(clean[:count]).clamp(-1, 1)
+            made = self._prior.decode(predicted[:count]).clamp(-1, 1)
+            distances = self._perceptual(made.float(), wanted.float())
+        return (self._alphas[timesteps[:count]] * distances).mean()
