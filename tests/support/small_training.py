@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from rdcodecs.prior.train.config import PRESETS, TrainConfig
-from rdcodecs.prior.train.session import Session
+from rdcodecs.prior.train.session import PriorSession
 from rdcodecs.training.data import Crops, Reader, read_crops
 from rdcodecs.training.loop import Budget, Rhythm
 from rdcodecs.training.session import Run
@@ -47,11 +47,11 @@ def make_run(**changes: Any) -> Run:
     return Run(torch.device("cpu"), **{"rhythm": Rhythm(**rhythm), **changes})
 
 
-def make_session(out: Path, config: TrainConfig = CONFIG, **changes: Any) -> Session:
+def make_session(out: Path, config: TrainConfig = CONFIG, **changes: Any) -> PriorSession:
     """A session; `changes` are attributes of the session or of its run."""
     own = {name: changes.pop(name) for name in ("crops", "perceptual", "start") if name in changes}
     settings: dict[str, Any] = {"crops": small_crops(config), "perceptual": l2_distance, **own}
-    return Session(out, config, run=make_run(**changes), **settings)
+    return PriorSession(out, config, run=make_run(**changes), **settings)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,11 @@
 """What the trainings of all models do around the loop: identify themselves, go on from a state, export."""
 
 import hashlib
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import torch
 
@@ -13,6 +14,8 @@ from rdcodecs.training.loop import Budget, Outcome, Report, Rhythm, train
 from rdcodecs.training.settings import to_json
 from rdcodecs.training.state import load_state
 from rdcodecs.training.task import Task
+
+_T = TypeVar("_T", bound=Task)
 
 
 @dataclass(frozen=True)
@@ -73,6 +76,51 @@ class Run:
             raise TrainingError(f"nothing has been trained in '{folder}' yet")
         task.load(state.tensors)
         export()
+
+
+class Session(ABC, Generic[_T]):
+    """A training of one task in one folder, over any number of runs: `train`, and `export` of what it has come to.
+
+    Attributes:
+        run: where and how.
+    """
+
+    run: Run
+
+    def train(self, budget: Budget) -> Outcome:
+        """Train until the budget is spent, and export unless it was interrupted.
+
+        Raises:
+            TrainingError: the state in the folder belongs to another training, or the settings do not fit.
+        """
+        task = self._task()
+        return self.run.train(task, self._states, budget, self._facts(task), lambda: self._write(task))
+
+    def export(self) -> None:
+        """Export the model as its last state has it.
+
+        Raises:
+            TrainingError: there is no state.
+        """
+        task = self._task()
+        self.run.export(task, self._states, lambda: self._write(task))
+
+    @property
+    @abstractmethod
+    def _states(self) -> Path:
+        """The folder of states, log and pictures."""
+
+    @abstractmethod
+    def _task(self) -> _T:
+        """Return the task at its beginning."""
+
+    @abstractmethod
+    def _facts(self, task: _T) -> dict[str, str]:
+        """Return what the training depends on: a state made with other facts is refused."""
+
+    @abstractmethod
+    def _write(self, task: _T) -> None:
+        """Export the task's averaged weights."""
 
 
 def settings_digest(config: Any) -> str:

@@ -10,6 +10,29 @@ from rdcodecs.training.errors import TrainingError
 
 _T = TypeVar("_T")
 
+
+@dataclasses.dataclass(frozen=True)
+class CommonSettings:
+    """What the settings of every training have.
+
+    Attributes:
+        store: side of the crops that are kept in memory, in pixels.
+        crops_per_image: at most so many crops of a large image are kept.
+        held_out: share of the image files that is not trained on.
+        seed: of weights, order, crops and noise.
+        ema_gamma: exponent of the power-function average of the weights (Karras et al. 2024, section 3.1); 16.97
+            gives a relative width of 0.05.
+        warmup: steps over which the learning rate rises.
+    """
+
+    store: int = 256
+    crops_per_image: int = 16
+    held_out: float = 0.02
+    seed: int = 0
+    ema_gamma: float = 16.97
+    warmup: int = 200
+
+
 FILE = "config.json"
 """The settings, in a training's folder."""
 

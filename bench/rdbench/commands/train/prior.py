@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from rdbench.commands import Commands
-    from rdcodecs.prior.train.session import Part, Session
+    from rdcodecs.prior.train.session import Part, PriorSession
 
 _PARTS = ("vae", "unet", "all")
 
@@ -75,17 +75,17 @@ def execute(options: argparse.Namespace) -> int:
     return 0
 
 
-def open_session(options: argparse.Namespace, console: "Console") -> "Session":
+def open_session(options: argparse.Namespace, console: "Console") -> "PriorSession":
     """Settle the settings, read the images and return the training."""
     from rdcodecs.prior.folder import locate
     from rdcodecs.prior.train.config import PRESETS, TrainConfig
-    from rdcodecs.prior.train.session import Session
+    from rdcodecs.prior.train.session import PriorSession
     from rdcodecs.training.settings import settle
 
     run = make_run(options, console, compiled=options.compile)
     wanted = wanted_settings(options, PRESETS, {})
     config = settle(options.out, wanted, TrainConfig(), resume=options.resume or options.export)
-    return Session(
+    return PriorSession(
         options.out,
         config,
         read_folder(options.data, config, console),

@@ -14,9 +14,8 @@ from rdcodecs.hyperprior.weights import TrainedHyperprior
 from rdcodecs.prior import Prior
 from rdcodecs.training.data import Crops
 from rdcodecs.training.log import read_log
-from rdcodecs.training.loop import Budget, Outcome
 from rdcodecs.training.record import record_and_card, training_record
-from rdcodecs.training.session import Run, settings_digest
+from rdcodecs.training.session import Run, Session, settings_digest
 
 _ABOUT = (
     "Adapter and fusion of the codec `fusion`, trained (stage 2) for the prior and the hyperprior that `config.json` "
@@ -26,7 +25,7 @@ _ABOUT = (
 
 
 @dataclass(frozen=True)
-class FusionSession:
+class FusionSession(Session[FusionTask]):
     """One training in one folder, over any number of runs.
 
     Attributes:
@@ -45,33 +44,17 @@ class FusionSession:
     hyperprior: TrainedHyperprior
     run: Run
 
-    def train(self, budget: Budget) -> Outcome:
-        """Train until the budget is spent, and export unless it was interrupted.
+    @property
+    def _states(self) -> Path:
+        return self.out / "stage-2"
 
-        Raises:
-            TrainingError: the state in the folder belongs to another training.
-        """
-        facts = {
+    def _facts(self, task: FusionTask) -> dict[str, str]:
+        return {
             "data": self.crops.digest,
             "settings": settings_digest(self.config),
             "prior": network_digest(self.prior.unet),
             "hyperprior": self.hyperprior.digest.hex(),
         }
-        task = self._task()
-        return self.run.train(task, self._states, budget, facts, lambda: self._write(task))
-
-    def export(self) -> None:
-        """Export the control as its last state has it.
-
-        Raises:
-            TrainingError: there is no state.
-        """
-        task = self._task()
-        self.run.export(task, self._states, lambda: self._write(task))
-
-    @property
-    def _states(self) -> Path:
-        return self.out / "stage-2"
 
     def _write(self, task: FusionTask) -> None:
         folder = self.out / "model" / FOLDER / self.config.shape.kind

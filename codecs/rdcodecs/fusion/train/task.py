@@ -14,11 +14,10 @@ from rdcodecs.pixels import to_images, to_tensor
 from rdcodecs.prior import Prior
 from rdcodecs.prior.features import edit_features
 from rdcodecs.prior.train.losses import min_snr_weight
-from rdcodecs.training.average import Average
 from rdcodecs.training.data import Crops, Order, random_crops, step_generator
+from rdcodecs.training.learner import Learner
 from rdcodecs.training.pictures import grid
-from rdcodecs.training.state import load_module, load_optimizer, module_tensors, optimizer_tensors
-from rdcodecs.training.task import mixed_precision, schedule, update
+from rdcodecs.training.task import mixed_precision
 
 _EVALUATED = 48
 _TIMESTEPS = (100, 300, 500, 700, 900)
@@ -26,7 +25,7 @@ _SHOWN = 6
 _SHOWN_STEPS = 10
 
 
-class FusionTask:
+class FusionTask(Learner[Control]):
     """A control in training, by the noise-prediction loss of the prior.
 
     Args:
@@ -51,10 +50,13 @@ class FusionTask:
     ) -> None:
         self._config = config
         self._device = device
-        self.model: Control = control.to(device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
-        self.average: Average[Control] = Average(self.model, config.ema_gamma)
-        self._optimizer = torch.optim.AdamW(
-            self.model.parameters(), betas=(0.9, 0.99), weight_decay=1e-3, fused=device.type == "cuda"
+        super().__init__(
+            control,
+            device,
+            rate=config.learning_rate,
+            warmup=config.warmup,
+            ema_gamma=config.ema_gamma,
+            weight_decay=1e-3,
         )
         self._prior, self._hyperprior = prior, hyperprior
         self._alphas = prior.alphas_cumprod.to(device)
@@ -79,25 +81,7 @@ class FusionTask:
         noise = torch.randn(clean.shape, generator=generator, device=self._device)
         errors = self._errors(self.model, clean, latents, levels, timesteps, noise)
         loss = (self._weights[timesteps] * errors).mean()
-        torch.autograd.backward(loss)
-        rate = config.learning_rate * schedule(progress, step, config.warmup)
-        norm = update(self._optimizer, list(self.model.parameters()), rate)
-        self.average.update(step)
-        return {"loss": loss.detach(), "mse": errors.detach().mean(), "gradient": norm, "rate": torch.tensor(rate)}
-
-    def tensors(self) -> dict[str, Tensor]:
-        """Return everything that decides how the training goes on."""
-        return {
-            **module_tensors("model", self.model),
-            **module_tensors("average", self.average.model),
-            **optimizer_tensors("optimizer", self._optimizer),
-        }
-
-    def load(self, tensors: Mapping[str, Tensor]) -> None:
-        """Set what `tensors` gave."""
-        load_module("model", self.model, tensors)
-        load_module("average", self.average.model, tensors)
-        load_optimizer("optimizer", self._optimizer, tensors)
+        return self.descend(loss, step, progress) | {"mse": errors.detach().mean()}
 
     @torch.no_grad()
     def evaluate(self) -> dict[str, float]:

@@ -3,11 +3,12 @@
 from dataclasses import dataclass, field
 
 from rdcodecs.hyperprior.config import HyperpriorConfig
+from rdcodecs.training.settings import CommonSettings
 
 
 @dataclass(frozen=True)
-class HyperpriorTrainConfig:
-    """Everything that decides a training's outcome, but for data and budget.
+class HyperpriorTrainConfig(CommonSettings):
+    """What decides a training's outcome, but for data and budget; see `CommonSettings` too.
 
     Attributes:
         model: its shape.
@@ -16,12 +17,6 @@ class HyperpriorTrainConfig:
         crop: side of the training crops in pixels.
         learning_rate: peak; it follows a cosine to nothing.
         batch: crops to a step; 0 picks 8 on a CPU and 64 on a GPU.
-        store: side of the crops that are kept in memory, in pixels.
-        crops_per_image: at most so many crops of a large image are kept.
-        held_out: share of the image files that is not trained on.
-        seed: of weights, order, crops, levels and noise.
-        ema_gamma: exponent of the average of the weights, as for the prior.
-        warmup: steps over which the learning rate rises.
     """
 
     model: HyperpriorConfig = field(default_factory=HyperpriorConfig)
@@ -30,12 +25,6 @@ class HyperpriorTrainConfig:
     crop: int = 128
     learning_rate: float = 5e-4
     batch: int = 0
-    store: int = 256
-    crops_per_image: int = 16
-    held_out: float = 0.02
-    seed: int = 0
-    ema_gamma: float = 16.97
-    warmup: int = 200
 
     @property
     def lambdas(self) -> list[float]:

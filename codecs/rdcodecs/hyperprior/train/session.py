@@ -12,9 +12,8 @@ from rdcodecs.hyperprior.train.export import export_hyperprior
 from rdcodecs.hyperprior.train.task import HyperpriorTask
 from rdcodecs.training.data import Crops
 from rdcodecs.training.log import read_log
-from rdcodecs.training.loop import Budget, Outcome
 from rdcodecs.training.record import record_and_card, training_record
-from rdcodecs.training.session import Run, settings_digest
+from rdcodecs.training.session import Run, Session, settings_digest
 
 _ABOUT = (
     "Encoder, entropy model and auxiliary decoder, trained for squared error at all rate levels at once: stage 1 of "
@@ -24,7 +23,7 @@ _ABOUT = (
 
 
 @dataclass(frozen=True)
-class HyperpriorSession:
+class HyperpriorSession(Session[HyperpriorTask]):
     """One training in one folder, over any number of runs.
 
     Attributes:
@@ -39,28 +38,12 @@ class HyperpriorSession:
     crops: Crops
     run: Run
 
-    def train(self, budget: Budget) -> Outcome:
-        """Train until the budget is spent, and export unless it was interrupted.
-
-        Raises:
-            TrainingError: the state in the folder belongs to another training.
-        """
-        facts = {"data": self.crops.digest, "settings": settings_digest(self.config)}
-        task = self._task()
-        return self.run.train(task, self._states, budget, facts, lambda: self._write(task))
-
-    def export(self) -> None:
-        """Export the model as its last state has it.
-
-        Raises:
-            TrainingError: there is no state.
-        """
-        task = self._task()
-        self.run.export(task, self._states, lambda: self._write(task))
-
     @property
     def _states(self) -> Path:
         return self.out / "stage-1"
+
+    def _facts(self, task: HyperpriorTask) -> dict[str, str]:
+        return {"data": self.crops.digest, "settings": settings_digest(self.config)}
 
     def _write(self, task: HyperpriorTask) -> None:
         folder = self.out / "model" / FOLDER

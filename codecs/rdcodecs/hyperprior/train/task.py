@@ -1,7 +1,6 @@
 """Stage 1: encoder, entropy model and auxiliary decoder, as an ordinary learned codec."""
 
 from collections.abc import Mapping
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -10,17 +9,15 @@ from rdcodecs.codec import Image
 from rdcodecs.hyperprior.model import Hyperprior, mean_squared_error
 from rdcodecs.hyperprior.train.config import HyperpriorTrainConfig
 from rdcodecs.pixels import to_images, to_tensor
-from rdcodecs.training.average import Average
 from rdcodecs.training.data import Crops, Order, random_crops, step_generator
+from rdcodecs.training.learner import Learner
 from rdcodecs.training.pictures import grid
-from rdcodecs.training.state import load_module, load_optimizer, module_tensors, optimizer_tensors
-from rdcodecs.training.task import schedule, update
 
 _EVALUATED = 64
 _SHOWN = 6
 
 
-class HyperpriorTask:
+class HyperpriorTask(Learner[Hyperprior]):
     """The hyperprior in training.
 
     The loss is the document's, L = sum over levels of R_s + lambda_s·D_s, with two choices of ours: each image of a
@@ -48,10 +45,13 @@ class HyperpriorTask:
     ) -> None:
         self._config = config
         self._device = device
-        self.model: Hyperprior = model.to(device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
-        self.average: Average[Any] = Average(self.model, config.ema_gamma)
-        self._optimizer = torch.optim.AdamW(
-            self.model.parameters(), betas=(0.9, 0.99), weight_decay=1e-4, fused=device.type == "cuda"
+        super().__init__(
+            model,
+            device,
+            rate=config.learning_rate,
+            warmup=config.warmup,
+            ema_gamma=config.ema_gamma,
+            weight_decay=1e-4,
         )
         self._train = crops.train.to(device)
         self._held_out = crops.held_out[:_EVALUATED]
@@ -75,31 +75,8 @@ class HyperpriorTask:
         error = mean_squared_error(estimate.images, images)
         weight = self._lambdas[levels]
         loss = ((rate + weight * error) * (self._lambdas[-1] / weight).sqrt()).mean()
-        loss.backward()
-        speed = config.learning_rate * schedule(progress, step, config.warmup)
-        norm = update(self._optimizer, list(self.model.parameters()), speed)
-        self.average.update(step)
-        return {
-            "loss": loss.detach(),
-            "bpp": rate.detach().mean(),
-            "mse": error.detach().mean(),
-            "gradient": norm,
-            "rate": torch.tensor(speed),
-        }
-
-    def tensors(self) -> dict[str, Tensor]:
-        """Return everything that decides how the training goes on."""
-        return {
-            **module_tensors("model", self.model),
-            **module_tensors("average", self.average.model),
-            **optimizer_tensors("optimizer", self._optimizer),
-        }
-
-    def load(self, tensors: Mapping[str, Tensor]) -> None:
-        """Set what `tensors` gave."""
-        load_module("model", self.model, tensors)
-        load_module("average", self.average.model, tensors)
-        load_optimizer("optimizer", self._optimizer, tensors)
+        log = self.descend(loss, step, progress)
+        return log | {"bpp": rate.detach().mean(), "mse": error.detach().mean()}
 
     @torch.no_grad()
     def evaluate(self) -> dict[str, float]:

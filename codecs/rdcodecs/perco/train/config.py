@@ -3,11 +3,12 @@
 from dataclasses import dataclass
 
 from rdcodecs.perco.config import HyperEncoderConfig
+from rdcodecs.training.settings import CommonSettings
 
 
 @dataclass(frozen=True)
-class PerCoTrainConfig:
-    """Everything that decides a training's outcome, but for data, budget and the prior.
+class PerCoTrainConfig(CommonSettings):
+    """What decides a training's outcome, but for data, budget and the prior; see `CommonSettings` too.
 
     Attributes:
         grids: side of the grid of indices of a 512x512 image, at each rate point, from low to high rate.
@@ -24,12 +25,6 @@ class PerCoTrainConfig:
         revive_until: share of the training after which entries are left where they are.
         perceptual_weight: of the perceptual distance of predicted pictures; 0 leaves it out.
         perceptual_images: of a batch, on which it is computed.
-        store: side of the crops that are kept in memory, in pixels.
-        crops_per_image: at most so many crops of a large image are kept.
-        held_out: share of the image files that is not trained on.
-        seed: of weights, order, crops, levels and noise.
-        ema_gamma: exponent of the average of the weights, as for the prior.
-        warmup: steps over which the learning rate rises.
 
     Raises:
         ValueError: grids and codebooks do not make rate points.
@@ -49,12 +44,6 @@ class PerCoTrainConfig:
     revive_until: float = 0.8
     perceptual_weight: float = 0.0
     perceptual_images: int = 8
-    store: int = 256
-    crops_per_image: int = 16
-    held_out: float = 0.02
-    seed: int = 0
-    ema_gamma: float = 16.97
-    warmup: int = 200
 
     def rate_points(self, in_channels: int) -> list[HyperEncoderConfig]:
         """Return the shapes of the hyper-encoders, for a latent of so many channels.

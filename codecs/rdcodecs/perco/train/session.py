@@ -12,14 +12,13 @@ from rdcodecs.perco.train.network import PerCoNetwork
 from rdcodecs.perco.train.tables import collect_indices, learn_tables
 from rdcodecs.perco.train.task import PerCoTask
 from rdcodecs.perco.weights import FOLDER, save_perco
-from rdcodecs.prior import Prior, load
+from rdcodecs.prior import load
 from rdcodecs.prior.folder import locate
-from rdcodecs.prior.train.latents import Latents, make_latents
+from rdcodecs.prior.train.latents import make_latents
 from rdcodecs.prior.train.losses import Perceptual
 from rdcodecs.training.data import Crops
 from rdcodecs.training.errors import TrainingError
-from rdcodecs.training.loop import Budget, Outcome
-from rdcodecs.training.session import Run, settings_digest
+from rdcodecs.training.session import Run, Session, settings_digest
 
 _SHARED = ("vae", "scheduler", "text_encoder", "tokenizer")
 _COUNTED = 8192
@@ -27,7 +26,7 @@ _COUNTED = 8192
 
 
 @dataclass(frozen=True)
-class PerCoSession:
+class PerCoSession(Session[PerCoTask]):
     """One training in one folder, over any number of runs.
 
     Attributes:
@@ -47,43 +46,22 @@ class PerCoSession:
     run: Run
     perceptual: Perceptual | None = None
 
-    def train(self, budget: Budget) -> Outcome:
-        """Train until the budget is spent, and export unless it was interrupted.
-
-        Raises:
-            TrainingError: the state in the folder belongs to another training, or the settings do not fit.
-        """
-        prior = self._load()
-        facts = {
-            "data": self.crops.digest,
-            "settings": settings_digest(self.config),
-            "prior": network_digest(prior.unet),
-            "autoencoder": network_digest(prior.vae),
-        }
-        latents = make_latents(prior.vae, self.crops, self.run.device)
-        task = self._task(prior, latents)
-        return self.run.train(task, self._states, budget, facts, lambda: self._write(task, prior, latents))
-
-    def export(self) -> None:
-        """Export the model as its last state has it.
-
-        Raises:
-            TrainingError: there is no state.
-        """
-        prior = self._load()
-        latents = make_latents(prior.vae, self.crops, self.run.device)
-        task = self._task(prior, latents)
-        self.run.export(task, self._states, lambda: self._write(task, prior, latents))
-
     @property
     def _states(self) -> Path:
         return self.out / "perco"
 
-    def _load(self) -> Prior:
-        # In single precision also on a GPU: it is trained under autocast.
-        return load(self.prior, dtype=torch.float32, device=self.run.device)
+    def _facts(self, task: PerCoTask) -> dict[str, str]:
+        return {
+            "data": self.crops.digest,
+            "settings": settings_digest(self.config),
+            "prior": task.origin,
+            "autoencoder": network_digest(task.prior.vae),
+        }
 
-    def _task(self, prior: Prior, latents: Latents) -> PerCoTask:
+    def _task(self) -> PerCoTask:
+        # In single precision also on a GPU: it is trained under autocast.
+        prior = load(self.prior, dtype=torch.float32, device=self.run.device)
+        latents = make_latents(prior.vae, self.crops, self.run.device)
         try:
             points = self.config.rate_points(prior.channels)
         except ValueError as error:
@@ -94,19 +72,20 @@ class PerCoSession:
             network = PerCoNetwork(prior.unet, points)
         return PerCoTask(self.config, latents, self.run.device, network, prior, perceptual=self.perceptual)
 
-    def _write(self, task: PerCoTask, prior: Prior, latents: Latents) -> None:
+    def _write(self, task: PerCoTask) -> None:
+        latents = task.latents.train
         averaged = task.average.model
         # The averages that codebooks were trained by are no weights: they are taken as they are.
         for ours, theirs in zip(averaged.points, task.model.points, strict=True):
             for (_, buffer), (_, trained) in zip(ours.named_buffers(), theirs.named_buffers(), strict=True):
                 buffer.copy_(trained)
-        counted = latents.train[:: max(1, len(latents.train) // _COUNTED)]
+        counted = latents[:: max(1, len(latents) // _COUNTED)]
         tables = [
             learn_tables(collect_indices(encoder, counted, self.run.device), encoder.config.codebook_size)
             for encoder in averaged.points
         ]
         model = self.out / "model"
-        save_perco(model / FOLDER, averaged.unet, averaged.points, tables, prior.vae)
+        save_perco(model / FOLDER, averaged.unet, averaged.points, tables, task.prior.vae)
         home = locate(self.prior)
         for part in _SHARED:
             if (home / part).is_dir():

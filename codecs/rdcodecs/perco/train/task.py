@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from rdcodecs.codec import Image
+from rdcodecs.digests import network_digest
 from rdcodecs.perco.quantizer import Quantised
 from rdcodecs.perco.train.codebook import begin, follow, perplexity, revive
 from rdcodecs.perco.train.config import PerCoTrainConfig
@@ -15,11 +16,10 @@ from rdcodecs.pixels import to_images
 from rdcodecs.prior import Prior
 from rdcodecs.prior.train.latents import Latents
 from rdcodecs.prior.train.losses import Perceptual
-from rdcodecs.training.average import Average
 from rdcodecs.training.data import Order, random_crops, step_generator
+from rdcodecs.training.learner import Learner
 from rdcodecs.training.pictures import grid
-from rdcodecs.training.state import load_module, load_optimizer, module_tensors, optimizer_tensors
-from rdcodecs.training.task import mixed_precision, schedule, update
+from rdcodecs.training.task import mixed_precision
 
 _EVALUATED = 48
 _TIMESTEPS = (100, 300, 500, 700, 900)
@@ -27,7 +27,7 @@ _SHOWN = 6
 _SHOWN_STEPS = 10
 
 
-class PerCoTask:
+class PerCoTask(Learner[PerCoNetwork]):
     """PerCo in training: squared error of the prior's prediction target, at all rate points alike.
 
     Each image of a batch is coded at one rate point, all points in turn. The text is the prior's "no text": training
@@ -40,6 +40,11 @@ class PerCoTask:
         network: to begin with.
         prior: the model that it begins from, in float32, on the device; its U-Net is replaced by the trained one.
         perceptual: distance of pictures, for a `perceptual_weight` above 0.
+
+    Attributes:
+        latents: of the images.
+        prior: with the averaged U-Net in training.
+        origin: SHA-256 of the U-Net that it begins from.
     """
 
     name = "perco"
@@ -56,16 +61,19 @@ class PerCoTask:
     ) -> None:
         self._config = config
         self._device = device
-        self._latents = latents
-        self.model: PerCoNetwork = network.to(device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
-        self.average: Average[PerCoNetwork] = Average(self.model, config.ema_gamma)
-        self._trained = [value for value in self.model.parameters() if value.requires_grad]
-        self._optimizer = torch.optim.AdamW(
-            self._trained, betas=(0.9, 0.99), weight_decay=1e-3, fused=device.type == "cuda"
+        self.latents = latents
+        super().__init__(
+            network,
+            device,
+            rate=config.learning_rate,
+            warmup=config.warmup,
+            ema_gamma=config.ema_gamma,
+            weight_decay=1e-3,
         )
+        self.origin = network_digest(prior.unet)
         # Pictures are drawn with the averaged weights, which this object shares.
         prior.unet = self.average.model.unet
-        self._prior = prior
+        self.prior = prior
         self._perceptual = perceptual
         self._alphas = prior.alphas_cumprod.to(device)
         self._held_out = latents.held_out[:_EVALUATED].permute(0, 3, 1, 2)
@@ -82,8 +90,8 @@ class PerCoTask:
         """Train for one step."""
         config = self._config
         generator = step_generator(config.seed, "perco", step, self._device)
-        side = min(config.crop, *self._latents.train.shape[1:3])
-        clean = random_crops(self._latents.train, self._order(step), side, generator, mirror=False)
+        side = min(config.crop, *self.latents.train.shape[1:3])
+        clean = random_crops(self.latents.train, self._order(step), side, generator, mirror=False)
         levels = (torch.arange(self._batch) + step * self._batch) % self.levels
         timesteps = torch.randint(len(self._alphas), (len(clean),), generator=generator, device=self._device)
         noise = torch.randn(clean.shape, generator=generator, device=self._device)
@@ -98,26 +106,8 @@ class PerCoTask:
             shown["perceptual"] = self._likeness(clean, predicted, timesteps)
             loss = loss + config.perceptual_weight * shown["perceptual"]
             shown["perceptual"] = shown["perceptual"].detach()
-        torch.autograd.backward(loss)
-        rate = config.learning_rate * schedule(progress, step, config.warmup)
-        norm = update(self._optimizer, self._trained, rate)
-        shown |= self._move_codebooks(quantised, progress, generator)
-        self.average.update(step)
-        return {"loss": loss.detach(), **shown, "gradient": norm, "rate": torch.tensor(rate)}
-
-    def tensors(self) -> dict[str, Tensor]:
-        """Return everything that decides how the training goes on."""
-        return {
-            **module_tensors("model", self.model),
-            **module_tensors("average", self.average.model),
-            **optimizer_tensors("optimizer", self._optimizer),
-        }
-
-    def load(self, tensors: Mapping[str, Tensor]) -> None:
-        """Set what `tensors` gave."""
-        load_module("model", self.model, tensors)
-        load_module("average", self.average.model, tensors)
-        load_optimizer("optimizer", self._optimizer, tensors)
+        log = self.descend(loss, step, progress)
+        return log | shown | self._move_codebooks(quantised, progress, generator)
 
     @torch.no_grad()
     def evaluate(self) -> dict[str, float]:
@@ -149,13 +139,13 @@ class PerCoTask:
     def picture(self) -> Image:
         """Return held-out crops as the autoencoder has them, over what ten steps make of them at every rate point."""
         clean = self._held_out[:_SHOWN]
-        side = clean.shape[2] * self._prior.stride
-        noise = self._prior.noise((side, side), range(len(clean)))
-        rows = [to_images(self._prior.decode(clean))]
+        side = clean.shape[2] * self.prior.stride
+        noise = self.prior.noise((side, side), range(len(clean)))
+        rows = [to_images(self.prior.decode(clean))]
         for level in range(self.levels):
             features, _ = self.average.model.quantise(clean, torch.full((len(clean),), level))
-            with local_features(self._prior.unet, features):
-                rows.append(to_images(self._prior.decode(self._prior.sample(noise, _SHOWN_STEPS))))
+            with local_features(self.prior.unet, features):
+                rows.append(to_images(self.prior.decode(self.prior.sample(noise, _SHOWN_STEPS))))
         return grid(rows)
 
     @torch.no_grad()
@@ -188,9 +178,9 @@ class PerCoTask:
         signal, sigma = alpha.sqrt(), (1 - alpha).sqrt()
         noisy = signal * clean + sigma * noise
         with mixed_precision(self._device):
-            output = network.denoise(noisy, timesteps, features, self._prior.null_embedding).float()
+            output = network.denoise(noisy, timesteps, features, self.prior.null_embedding).float()
         # Salimans and Ho 2022, appendix D.
-        if self._prior.prediction_type == "v_prediction":
+        if self.prior.prediction_type == "v_prediction":
             wanted, predicted = signal * noise - sigma * clean, signal * noisy - sigma * output
         else:
             wanted, predicted = noise, (noisy - sigma * output) / signal.clamp(min=1e-3)
@@ -202,7 +192,7 @@ class PerCoTask:
         assert self._perceptual is not None  # noqa: S101 - the caller has seen to it
         with mixed_precision(self._device):
             with torch.no_grad():
-                wanted = self._prior.decode(clean[:count]).clamp(-1, 1)
-            made = self._prior.decode(predicted[:count]).clamp(-1, 1)
+                wanted = self.prior.decode(clean[:count]).clamp(-1, 1)
+            made = self.prior.decode(predicted[:count]).clamp(-1, 1)
             distances = self._perceptual(made.float(), wanted.float())
         return (self._alphas[timesteps[:count]] * distances).mean()

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass, field
 
+from rdcodecs.training.settings import CommonSettings
+
 
 @dataclass(frozen=True)
 class AutoencoderConfig:
@@ -68,29 +70,16 @@ class UNetConfig:
 
 
 @dataclass(frozen=True)
-class TrainConfig:
-    """Everything that decides a training's outcome, but for data and budget.
+class TrainConfig(CommonSettings):
+    """What decides a training's outcome, but for data and budget; see `CommonSettings` too.
 
     Attributes:
         autoencoder: the first part.
         unet: the second part.
-        store: side of the crops that are kept in memory, in pixels.
-        crops_per_image: at most so many crops of a large image are kept.
-        held_out: share of the image files that is not trained on.
-        seed: of weights, order, crops and noise.
-        ema_gamma: exponent of the power-function average of the weights (Karras et al. 2024, section 3.1); 16.97
-            gives a relative width of 0.05.
-        warmup: steps over which the learning rate rises.
     """
 
     autoencoder: AutoencoderConfig = field(default_factory=AutoencoderConfig)
     unet: UNetConfig = field(default_factory=UNetConfig)
-    store: int = 256
-    crops_per_image: int = 16
-    held_out: float = 0.02
-    seed: int = 0
-    ema_gamma: float = 16.97
-    warmup: int = 200
 
 
 PRESETS: dict[str, TrainConfig] = {

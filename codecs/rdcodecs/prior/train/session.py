@@ -37,7 +37,7 @@ _MEASURED = 2048
 
 
 @dataclass(frozen=True)
-class Session:
+class PriorSession:
     """One training in one folder, over any number of runs.
 
     Attributes:

@@ -14,10 +14,9 @@ from rdcodecs.prior.train.evaluate import EVALUATED_TIMESTEPS, noise_prediction_
 from rdcodecs.prior.train.latents import Latents
 from rdcodecs.prior.train.losses import min_snr_weight
 from rdcodecs.prior.train.pictures import sample_sheet
-from rdcodecs.training.average import Average
 from rdcodecs.training.data import Order, random_crops, step_generator
-from rdcodecs.training.state import load_module, load_optimizer, module_tensors, optimizer_tensors
-from rdcodecs.training.task import mixed_precision, schedule, update
+from rdcodecs.training.learner import Learner
+from rdcodecs.training.task import mixed_precision
 
 _EVALUATED = 64
 
@@ -63,7 +62,7 @@ def scheduler_config(config: UNetConfig) -> dict[str, Any]:
     return dict(scheduler.config)
 
 
-class UNetTask:
+class UNetTask(Learner[Any]):
     """The U-Net in training.
 
     Args:
@@ -93,12 +92,14 @@ class UNetTask:
     ) -> None:
         self._config = config.unet
         self._seed = config.seed
-        self._warmup = config.warmup
         self._device = device
-        self.model: Any = model.to(device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
-        self.average: Average[Any] = Average(self.model, config.ema_gamma)
-        self._optimizer = torch.optim.AdamW(
-            self.model.parameters(), betas=(0.9, 0.99), weight_decay=1e-3, fused=device.type == "cuda"
+        super().__init__(
+            model,
+            device,
+            rate=config.unet.learning_rate,
+            warmup=config.warmup,
+            ema_gamma=config.ema_gamma,
+            weight_decay=1e-3,
         )
         # Drawn with the averaged weights, which this object shares.
         self.prior = Prior(autoencoder, self.average.model, scheduler_config(config.unet), name="in training")
@@ -127,25 +128,7 @@ class UNetTask:
             output = self.model(noisy, timesteps, encoder_hidden_states=null).sample
         errors = (output.float() - wanted).square().mean(dim=(1, 2, 3))
         loss = (self._weights[timesteps] * errors).mean()
-        loss.backward()
-        rate = self._config.learning_rate * schedule(progress, step, self._warmup)
-        norm = update(self._optimizer, list(self.model.parameters()), rate)
-        self.average.update(step)
-        return {"loss": loss.detach(), "mse": errors.mean().detach(), "gradient": norm, "rate": torch.tensor(rate)}
-
-    def tensors(self) -> dict[str, Tensor]:
-        """Return everything that decides how the training goes on."""
-        return {
-            **module_tensors("model", self.model),
-            **module_tensors("average", self.average.model),
-            **optimizer_tensors("optimizer", self._optimizer),
-        }
-
-    def load(self, tensors: Mapping[str, Tensor]) -> None:
-        """Set what `tensors` gave."""
-        load_module("model", self.model, tensors)
-        load_module("average", self.average.model, tensors)
-        load_optimizer("optimizer", self._optimizer, tensors)
+        return self.descend(loss, step, progress) | {"mse": errors.detach().mean()}
 
     def evaluate(self) -> dict[str, float]:
         """Return the noise-prediction loss on held-out latents at five noise levels, and its mean."""

@@ -2,13 +2,13 @@
 
 import pytest
 
-from rdcodecs.prior.train.session import Session
+from rdcodecs.prior.train.session import PriorSession
 from rdcodecs.training.loop import Budget, Outcome
 from small_training import make_session
 
 
 @pytest.fixture(scope="session")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Session:
+def trained(tmp_path_factory: pytest.TempPathFactory) -> PriorSession:
     """A model that went through all of it."""
     session = make_session(tmp_path_factory.mktemp("training") / "out")
     assert session.train("vae", Budget(steps=12)) is Outcome.FINISHED

@@ -36,7 +36,7 @@ def test_settings_can_be_changed() -> None:
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [
-        ("batch", "3", "no setting 'batch': have autoencoder.block_out_channels"),
+        ("batch", "3", "no setting 'batch': have store, "),
         ("autoencoder", "3", "no setting 'autoencoder'"),
         ("seed.x", "3", r"no setting 'seed\.x'"),
         ("seed", "0.5", "setting 'seed' is like 0, not '0.5'"),

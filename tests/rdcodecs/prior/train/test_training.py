@@ -19,7 +19,7 @@ import small_training
 from rdcodecs.prior import load
 from rdcodecs.prior.train.card import write_card
 from rdcodecs.prior.train.pictures import sample_sheet
-from rdcodecs.prior.train.session import Session
+from rdcodecs.prior.train.session import PriorSession
 from rdcodecs.training.errors import TrainingError
 from rdcodecs.training.loop import Budget, Outcome, Report, Rhythm
 from rdcodecs.training.record import CARD
@@ -41,7 +41,7 @@ def assert_same_weights(one: Path, other: Path) -> None:
     assert not different
 
 
-def test_the_model_is_loaded_by_name_and_by_plain_diffusers(trained: Session) -> None:
+def test_the_model_is_loaded_by_name_and_by_plain_diffusers(trained: PriorSession) -> None:
     from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 
     vae = AutoencoderKL.from_pretrained(trained.model / "vae", low_cpu_mem_usage=False)
@@ -61,7 +61,7 @@ def test_the_model_is_loaded_by_name_and_by_plain_diffusers(trained: Session) ->
     assert not [path for path in trained.model.rglob("*") if path.suffix in {".bin", ".pt", ".ckpt", ".pkl"}]
 
 
-def test_latents_are_white_on_the_training_images(trained: Session) -> None:
+def test_latents_are_white_on_the_training_images(trained: PriorSession) -> None:
     prior = load(trained.model, device="cpu")
     with torch.inference_mode():
         latents = prior.encode(trained.crops.train.numpy())
@@ -78,7 +78,7 @@ def test_it_learns(tmp_path: Path) -> None:
     assert losses[-1] < 0.5 * losses[0]
 
 
-def test_phases_come_in_their_order(trained: Session) -> None:
+def test_phases_come_in_their_order(trained: PriorSession) -> None:
     lines = [json.loads(line) for line in (trained.out / "vae" / "log.jsonl").read_text().splitlines()]
     train = {line["step"]: line for line in lines if line["kind"] == "train"}
     assert sorted(train) == [2, 4, 6, 8, 10, 12]
@@ -106,7 +106,7 @@ def load_state_at(folder: Path) -> dict[str, torch.Tensor]:
     return tensors
 
 
-def test_logs_are_readable_by_tensorboard(trained: Session) -> None:
+def test_logs_are_readable_by_tensorboard(trained: PriorSession) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     board = EventAccumulator(str(trained.out / "unet" / "tensorboard"))
@@ -117,7 +117,7 @@ def test_logs_are_readable_by_tensorboard(trained: Session) -> None:
     assert picture.size == (8 * 64 + 7 * 2, 64)
 
 
-def test_a_killed_training_goes_on_to_the_same_bits(tmp_path: Path, trained: Session) -> None:
+def test_a_killed_training_goes_on_to_the_same_bits(tmp_path: Path, trained: PriorSession) -> None:
     steps = 12
     program = [sys.executable, small_training.__file__, str(tmp_path), "vae", str(steps)]
     paths = os.pathsep.join(path for path in sys.path if path)
@@ -140,7 +140,7 @@ def test_a_killed_training_goes_on_to_the_same_bits(tmp_path: Path, trained: Ses
     assert len({(line["kind"], line["step"]) for line in lines}) == len(lines)
 
 
-def test_a_paused_unet_goes_on_to_the_same_bits(tmp_path: Path, trained: Session) -> None:
+def test_a_paused_unet_goes_on_to_the_same_bits(tmp_path: Path, trained: PriorSession) -> None:
     import shutil
 
     shutil.copytree(trained.model / "vae", tmp_path / "model" / "vae")
@@ -160,7 +160,7 @@ def test_a_paused_unet_goes_on_to_the_same_bits(tmp_path: Path, trained: Session
     assert_same_weights(tmp_path / "unet", trained.out / "unet")
 
 
-def test_seeded_samples_are_the_same_bits_in_two_runs(trained: Session) -> None:
+def test_seeded_samples_are_the_same_bits_in_two_runs(trained: PriorSession) -> None:
     sheets = [sample_sheet(load(trained.model, device="cpu"), 48, steps=(2, 5), columns=3) for _ in range(2)]
     assert np.array_equal(*sheets)
     assert sheets[0].shape == (2 * 48 + 2, 3 * 48 + 2 * 2, 3)
@@ -169,13 +169,13 @@ def test_seeded_samples_are_the_same_bits_in_two_runs(trained: Session) -> None:
     )
 
 
-def test_two_seeds_give_two_models(tmp_path: Path, trained: Session) -> None:
+def test_two_seeds_give_two_models(tmp_path: Path, trained: PriorSession) -> None:
     make_session(tmp_path, dataclasses.replace(CONFIG, seed=1)).train("vae", Budget(steps=1))
     name = "model.decoder.conv_in.weight"
     assert not torch.equal(tensors_of(tmp_path / "vae")[name], tensors_of(trained.out / "vae")[name])
 
 
-def test_epsilon_prediction_trains_too(tmp_path: Path, trained: Session) -> None:
+def test_epsilon_prediction_trains_too(tmp_path: Path, trained: PriorSession) -> None:
     config = dataclasses.replace(CONFIG, unet=dataclasses.replace(CONFIG.unet, prediction_type="epsilon"))
     session = make_session(tmp_path, config, start=trained.model)
     # The U-Net of another model to begin with, and its autoencoder to work on.
@@ -186,7 +186,7 @@ def test_epsilon_prediction_trains_too(tmp_path: Path, trained: Session) -> None
     assert load(trained.model, device="cpu").null_embedding.shape == prior.null_embedding.shape
 
 
-def test_a_decoder_can_go_on_alone(tmp_path: Path, trained: Session) -> None:
+def test_a_decoder_can_go_on_alone(tmp_path: Path, trained: PriorSession) -> None:
     changed = dataclasses.replace(CONFIG.autoencoder, freeze_encoder=True)
     session = make_session(tmp_path, dataclasses.replace(CONFIG, autoencoder=changed), start=trained.model)
     session.train("vae", Budget(steps=3))
@@ -219,7 +219,7 @@ def test_other_images_do_not_go_on_with_a_training(tmp_path: Path) -> None:
         other.train("vae", Budget(steps=2))
 
 
-def test_a_unet_does_not_go_on_with_other_latents(tmp_path: Path, trained: Session) -> None:
+def test_a_unet_does_not_go_on_with_other_latents(tmp_path: Path, trained: PriorSession) -> None:
     make_session(tmp_path, start=trained.model).train("unet", Budget(steps=1))
     make_session(tmp_path).train("vae", Budget(steps=1))
     with pytest.raises(TrainingError, match="begun with other encoder"):
@@ -236,7 +236,7 @@ def test_nothing_trained_cannot_be_exported(tmp_path: Path) -> None:
         make_session(tmp_path).export("vae")
 
 
-def test_a_state_can_be_exported_again(tmp_path: Path, trained: Session) -> None:
+def test_a_state_can_be_exported_again(tmp_path: Path, trained: PriorSession) -> None:
     import shutil
 
     shutil.copytree(trained.out / "vae", tmp_path / "vae")
@@ -254,7 +254,7 @@ def test_a_training_is_not_overwritten(tmp_path: Path) -> None:
         settle(tmp_path, dataclasses.replace(CONFIG, seed=9), CONFIG, resume=True)
 
 
-def test_the_card_tells_how_it_was_trained(trained: Session) -> None:
+def test_the_card_tells_how_it_was_trained(trained: PriorSession) -> None:
     text = write_card(trained.model).read_text()
     assert "12 steps in" in text
     assert "6 steps in" in text
