@@ -8,9 +8,7 @@ from typing import Any
 from rdcodecs.codec import MissingDependencyError
 from rdcodecs.optional import require
 from rdcodecs.prior.errors import PriorError
-
-TINY = "tiny"
-"""Name of the model that the project ships."""
+from rdcodecs.shipped import TINY, shipped_or_folder
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _WEIGHTS = {
@@ -136,15 +134,13 @@ def _check_shards(folder: Path, index: str) -> None:
 
 
 def _tiny() -> Path:
-    package = Path(__file__).resolve().parents[1]
-    # Inside the package where it was installed as a wheel, beside it in a checkout.
-    for folder in (package / "weights" / TINY, package.parent / "weights" / TINY):
-        if (folder / "unet").is_dir():
-            return folder
-    raise MissingDependencyError(
-        f"the '{TINY}' weights are not installed: take codecs/weights/{TINY} from the project's repository, "
-        "or train them with 'rdbench train prior'"
-    )
+    folder = shipped_or_folder(TINY)
+    if not (folder / "unet").is_dir():
+        raise MissingDependencyError(
+            f"the '{TINY}' diffusion model is not among the weights in '{folder}': train one with "
+            "'rdbench train prior', or name a diffusers folder or a hub id"
+        )
+    return folder
 
 
 def _download(name: str) -> Path:

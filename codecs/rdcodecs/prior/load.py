@@ -8,9 +8,10 @@ from torch import nn
 
 from rdcodecs.optional import diffusers, require
 from rdcodecs.prior.errors import PriorError
-from rdcodecs.prior.folder import TINY, check_layout, check_part, locate, read_json, weights_variant
+from rdcodecs.prior.folder import check_layout, check_part, locate, read_json, weights_variant
 from rdcodecs.prior.model import Prior
 from rdcodecs.prior.text import TextEncoder
+from rdcodecs.shipped import TINY
 
 _CLASSES = {"vae": ("AutoencoderKL", "AutoencoderTiny"), "unet": ("UNet2DConditionModel",)}
 

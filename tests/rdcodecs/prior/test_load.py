@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-import rdcodecs.prior.folder
+import rdcodecs.shipped
 from rdcodecs import CodecError, MissingDependencyError
 from rdcodecs.prior import PriorError, load
 from small_models import make_unet
@@ -207,8 +207,11 @@ def test_a_hub_id_is_downloaded_without_pickles(monkeypatch: pytest.MonkeyPatch,
 
 
 def test_shipped_weights_that_are_not_there(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(rdcodecs.prior.folder, "__file__", str(tmp_path / "a" / "b" / "folder.py"))
+    monkeypatch.setattr(rdcodecs.shipped, "__file__", str(tmp_path / "package" / "shipped.py"))
     with pytest.raises(MissingDependencyError, match="'tiny' weights are not installed: take codecs/weights/tiny"):
+        load("tiny")
+    (tmp_path / "weights" / "tiny" / "hyperprior").mkdir(parents=True)
+    with pytest.raises(MissingDependencyError, match="'tiny' diffusion model is not among the weights"):
         load("tiny")
 
 
