@@ -26,7 +26,7 @@ def to_tensor(images: npt.NDArray[np.uint8] | Tensor) -> Tensor:
         if images.ndim != 4 or images.shape[1] != 3:
             raise ValueError(f"a floating-point batch must have shape (N, 3, H, W), not {tuple(images.shape)}")
         return images
-    pixels = images if isinstance(images, Tensor) else torch.from_numpy(np.ascontiguousarray(images))
+    pixels = images if isinstance(images, Tensor) else torch.from_numpy(np.require(images, requirements=["C", "W"]))
     if pixels.dtype != torch.uint8 or pixels.ndim not in (3, 4) or pixels.shape[-1] != 3:
         raise ValueError(f"images must be uint8 (N, H, W, 3), not {pixels.dtype} {tuple(pixels.shape)}")
     batch = pixels if pixels.ndim == 4 else pixels[None]

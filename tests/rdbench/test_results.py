@@ -43,7 +43,7 @@ def test_every_cell_was_measured(name: str, images: int) -> None:
     assert (records["error"] == "").all()
     assert np.isfinite(records[["bpp", "psnr", "ms_ssim", "st_lpips_alex"]]).all(axis=None)
     assert (records.groupby(["label", "rate"])["image"].nunique() == images).all()
-    assert set(records["label"]) >= {"vtm", "vvenc", "heic", "avif", "jxl", "jpeg2000", "webp", "jpeg"}
+    assert set(records["label"]) >= {"vtm", "vvenc", "heic", "avif", "jxl", "jpeg2000", "webp", "jpeg", "hyperprior"}
     sizes = records["width"] * records["height"]
     assert np.allclose(records["bpp"], 8 * records["bytes"] / sizes, atol=1e-6)
 
@@ -52,7 +52,7 @@ def test_the_table_in_the_readme_is_that_of_the_results() -> None:
     bd = pd.read_csv(RESULTS / "kodak" / "bd.csv").set_index(["label", "metric"])
     lines = [line.split("|") for line in (RESULTS.parent / "README.md").read_text().splitlines() if " to " in line]
     table = [cells for cells in lines if len(cells) == 6]
-    assert len(table) == 8
+    assert len(table) == 9
     for _, label, *figures, _ in table:
         for metric, figure in zip(["psnr", "ms_ssim", "st_lpips_alex"], figures, strict=True):
             row = bd.loc[(label.strip(" `"), metric)]

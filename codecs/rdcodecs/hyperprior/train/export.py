@@ -13,7 +13,7 @@ from rdcodecs.hyperprior.weights import save_hyperprior
 from rdcodecs.pixels import to_tensor
 
 _LARGEST = 255
-_COUNTED = 2048
+_COUNTED = 512
 """Crops on which hyper-latents are counted."""
 
 

@@ -1,0 +1,47 @@
+"""The weights that ship: streams made with them decode to the same numbers everywhere."""
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from skimage.data import astronaut
+
+from rdcodecs.hyperprior.codec import HyperpriorCodec
+from rdcodecs.hyperprior.config import STRIDE
+from rdcodecs.stream import read_stream
+
+STREAM = Path(__file__).parent / "astronaut-level-3.rdb"
+LATENTS = "cde728559e12b652fa0067e84c66e81b18d09e5709bd3d079249bfd46cbe592c"
+
+
+@pytest.fixture(scope="module")
+def codec() -> HyperpriorCodec:
+    return HyperpriorCodec(device="cpu")
+
+
+def test_a_stored_stream_decodes_to_the_same_latents_on_every_machine(codec: HyperpriorCodec) -> None:
+    stream = read_stream(STREAM.read_bytes(), "hyperprior", codec.model.digest)
+    size = -(-stream.height // STRIDE), -(-stream.width // STRIDE)
+    latents = codec.model.coder.decode(stream.payload, stream.level, size)
+    assert latents.dtype == np.float32
+    assert hashlib.sha256(latents.astype("<f4").tobytes()).hexdigest() == LATENTS
+
+
+def test_its_picture_is_the_source(codec: HyperpriorCodec) -> None:
+    image = astronaut()[:256, :256]
+    decoded = codec.decode(STREAM.read_bytes())
+    error = np.square(decoded.astype(float) - image).mean()
+    assert 10 * np.log10(255**2 / error) > 20
+
+
+def test_levels_are_ordered(codec: HyperpriorCodec) -> None:
+    image = astronaut()[:256, :256]
+    sizes = [len(codec.encode(image, level)) for level in range(codec.model.config.levels)]
+    assert sizes == sorted(sizes)
+    assert sizes[-1] > 4 * sizes[0]
+
+
+def test_the_weights_are_small() -> None:
+    folder = HyperpriorCodec()._folder / "hyperprior"
+    assert sum(path.stat().st_size for path in folder.iterdir()) < 14e6
