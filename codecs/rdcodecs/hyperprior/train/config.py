@@ -20,7 +20,7 @@ class HyperpriorTrainConfig(CommonSettings):
     """
 
     model: HyperpriorConfig = field(default_factory=HyperpriorConfig)
-    lambda_low: float = 0.00006
+    lambda_low: float = 0.000012
     lambda_high: float = 0.008
     crop: int = 128
     learning_rate: float = 5e-4
