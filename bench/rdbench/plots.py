@@ -45,6 +45,8 @@ _USUAL = {
     "jpeg": "#777777",
     "fusion": "#D55E00",
     "perco": "#0072B2",
+    "hyperprior": "#332288",
+    "ours": "#D55E00",
 }
 """Colours that codecs keep from one experiment to the next."""
 
