@@ -158,6 +158,7 @@ class FusionCodec(Codec):
             StreamError: the bytes of one are not a whole, undamaged stream of this codec.
             OptionError: a decode option does not exist or is out of range.
         """
+        self.check()  # here, not in several threads at once
         steps = self._steps(options)
         sources = [_Source(self._read(data), _seed(data)) for data in streams]
         if self.prior.device.type == "cpu":

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from rdcodecs.training.average import Average
+from rdcodecs.training.settings import CommonSettings
 from rdcodecs.training.state import load_module, load_optimizer, module_tensors, optimizer_tensors
 from rdcodecs.training.task import schedule, update
 
@@ -19,9 +20,8 @@ class Learner(Generic[_M]):
     Args:
         model: the network; its parameters that need no gradient stay as they are.
         device: where to train.
+        config: warm-up and average.
         rate: peak learning rate; it rises over the warm-up and follows a cosine to nothing.
-        warmup: steps over which it rises.
-        ema_gamma: of the average of the weights.
         weight_decay: of AdamW.
 
     Attributes:
@@ -30,17 +30,17 @@ class Learner(Generic[_M]):
     """
 
     def __init__(
-        self, model: _M, device: torch.device, *, rate: float, warmup: int, ema_gamma: float, weight_decay: float
+        self, model: _M, device: torch.device, config: CommonSettings, *, rate: float, weight_decay: float
     ) -> None:
         moved: Any = model
         self.model: _M = moved.to(device, memory_format=torch.channels_last).train()
-        self.average: Average[_M] = Average(self.model, ema_gamma)
+        self.average: Average[_M] = Average(self.model, config.ema_gamma)
         self._trained = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
         self._optimizer = torch.optim.AdamW(
             self._trained, betas=(0.9, 0.99), weight_decay=weight_decay, fused=device.type == "cuda"
         )
         self._rate = rate
-        self._warmup = warmup
+        self._warmup = config.warmup
 
     def descend(self, loss: Tensor, step: int, progress: float) -> dict[str, Tensor]:
         """Take a step down a loss, and take the weights into the average.

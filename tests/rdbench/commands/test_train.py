@@ -100,3 +100,17 @@ def test_both_stages_become_a_codec(folder: Path, tmp_path: Path, capsys: pytest
     codec = load_codec("fusion", fusion="additive", weights=str(weights / "model"), prior=str(prior), device="cpu")
     image = smooth_images(1, side=32)[0][1]()
     assert codec.decode(codec.encode(image, 1), steps=1).shape == image.shape
+
+
+def test_a_second_stage_goes_on_with_its_own_settings(
+    folder: Path, tmp_path: Path, small_prior: Path, small_weights: Path
+) -> None:
+    base = ("--stage", 2, "--prior", small_prior, "--hyperprior", small_weights, "--data", folder)
+    base = (*base, "--out", tmp_path, "--device", "cpu")
+    assert rdbench(*base, "--preset", "micro", "--fusion", "additive", "--steps", 1, model="fusion") == 0
+    # Neither the preset nor the kind need be said again; to say the same again is no contradiction.
+    assert rdbench(*base, "--resume", "--steps", 2, model="fusion") == 0
+    assert rdbench(*base, "--resume", "--fusion", "additive", "--steps", 3, model="fusion") == 0
+    assert rdbench(*base, "--export", model="fusion") == 0
+    with pytest.raises(CodecError, match="was begun with other settings"):
+        rdbench(*base, "--resume", "--fusion", "attentive", "--steps", 3, model="fusion")

@@ -38,9 +38,7 @@ def add_parser(models: "Commands") -> None:
     fusion.add_argument(
         "--hyperprior", default="tiny", metavar="DIR", help="stage 2: tiny (default) or the OUT/model of a stage 1"
     )
-    fusion.add_argument(
-        "--fusion", choices=("attentive", "additive"), default="attentive", help="stage 2: kind (attentive)"
-    )
+    fusion.add_argument("--fusion", choices=("attentive", "additive"), help="stage 2: kind (attentive)")
     add_budget(fusion)
     add_settings(fusion, "tiny (default), micro", "batch=16")
     add_run(fusion)
@@ -81,7 +79,7 @@ def _second(options: argparse.Namespace, console: "Console") -> Any:
     from rdcodecs.training.settings import settle
 
     run = make_run(options, console)
-    wanted = wanted_settings(options, PRESETS, {"shape.kind": options.fusion})
+    wanted = wanted_settings(options, PRESETS, {"shape.kind": options.fusion} if options.fusion else {})
     config = settle(options.out, wanted, PRESETS["tiny"], resume=options.resume or options.export)
     hyperprior = load_hyperprior(shipped_or_folder(options.hyperprior) / FOLDER, run.device)
     # In single precision also on a GPU: gradients go through it, under autocast.

@@ -77,12 +77,14 @@ def make_run(options: argparse.Namespace, console: Console, *, compiled: bool = 
 def wanted_settings(options: argparse.Namespace, presets: "Mapping[str, Any]", fixed: "Mapping[str, str]") -> Any:
     """Return the settings that the command line names, or `None` where it names none.
 
+    Without a preset they change those of the training in the folder, or the preset `tiny` where none has begun.
+
     Args:
         options: of the command line.
         presets: by name.
         fixed: settings that other options name, as for ``--set``.
     """
-    from rdcodecs.training.settings import change, read_settings
+    from rdcodecs.training.settings import FILE, change, read_settings
 
     changes = dict(fixed)
     for text in options.set:
@@ -94,7 +96,8 @@ def wanted_settings(options: argparse.Namespace, presets: "Mapping[str, Any]", f
         changes["seed"] = str(options.seed)
     if options.preset is None and not changes:
         return None
-    name = options.preset or "tiny"
+    begun = options.out / FILE
+    name = options.preset or (str(begun) if begun.is_file() else "tiny")
     if name not in presets and not Path(name).is_file():
         raise BenchError(f"there is no preset '{name}': have {', '.join(presets)}, or give a JSON file")
     settings = presets[name] if name in presets else read_settings(type(presets["tiny"]), Path(name))

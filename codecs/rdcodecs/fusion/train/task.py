@@ -50,14 +50,7 @@ class FusionTask(Learner[Control]):
     ) -> None:
         self._config = config
         self._device = device
-        super().__init__(
-            control,
-            device,
-            rate=config.learning_rate,
-            warmup=config.warmup,
-            ema_gamma=config.ema_gamma,
-            weight_decay=1e-3,
-        )
+        super().__init__(control, device, config, rate=config.learning_rate, weight_decay=1e-3)
         self._prior, self._hyperprior = prior, hyperprior
         self._alphas = prior.alphas_cumprod.to(device)
         self._weights = torch.ones_like(self._alphas)

@@ -45,14 +45,7 @@ class HyperpriorTask(Learner[Hyperprior]):
     ) -> None:
         self._config = config
         self._device = device
-        super().__init__(
-            model,
-            device,
-            rate=config.learning_rate,
-            warmup=config.warmup,
-            ema_gamma=config.ema_gamma,
-            weight_decay=1e-4,
-        )
+        super().__init__(model, device, config, rate=config.learning_rate, weight_decay=1e-4)
         self._train = crops.train.to(device)
         self._held_out = crops.held_out[:_EVALUATED]
         self._lambdas = torch.tensor(config.lambdas, device=device)

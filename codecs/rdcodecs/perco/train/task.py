@@ -62,14 +62,7 @@ class PerCoTask(Learner[PerCoNetwork]):
         self._config = config
         self._device = device
         self.latents = latents
-        super().__init__(
-            network,
-            device,
-            rate=config.learning_rate,
-            warmup=config.warmup,
-            ema_gamma=config.ema_gamma,
-            weight_decay=1e-3,
-        )
+        super().__init__(network, device, config, rate=config.learning_rate, weight_decay=1e-3)
         self.origin = network_digest(prior.unet)
         # Pictures are drawn with the averaged weights, which this object shares.
         prior.unet = self.average.model.unet

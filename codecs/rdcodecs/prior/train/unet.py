@@ -93,14 +93,7 @@ class UNetTask(Learner[Any]):
         self._config = config.unet
         self._seed = config.seed
         self._device = device
-        super().__init__(
-            model,
-            device,
-            rate=config.unet.learning_rate,
-            warmup=config.warmup,
-            ema_gamma=config.ema_gamma,
-            weight_decay=1e-3,
-        )
+        super().__init__(model, device, config, rate=config.unet.learning_rate, weight_decay=1e-3)
         # Drawn with the averaged weights, which this object shares.
         self.prior = Prior(autoencoder, self.average.model, scheduler_config(config.unet), name="in training")
         self._alphas = self.prior.alphas_cumprod.to(device)
