@@ -1,6 +1,7 @@
 """Small weights of the learned codecs, trained for a few steps: real ones, but for their use."""
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from rdcodecs.hyperprior.weights import load_hyperprior
 from rdcodecs.prior import load
 from rdcodecs.training.data import read_crops
 from rdcodecs.training.loop import Budget, Outcome
-from small_training import make_run, smooth_images
+from small_training import l2_distance, make_run, smooth_images
 
 HYPERPRIOR = HYPERPRIOR_PRESETS["micro"]
 
@@ -28,13 +29,22 @@ def hyperprior_session(out: Path, *, seed: int = 0, **run: Any) -> HyperpriorSes
     return HyperpriorSession(out, config, crops, make_run(**run))
 
 
-def fusion_session(out: Path, weights: Path, prior: Path, kind: Kind = "attentive", **run: Any) -> FusionSession:
+def fusion_session(
+    out: Path,
+    weights: Path,
+    prior: Path,
+    kind: Kind = "attentive",
+    settings: Mapping[str, Any] | None = None,
+    **run: Any,
+) -> FusionSession:
+    """A session with `settings` of its own, and `l2_distance` as perceptual distance."""
     micro = FUSION_PRESETS["micro"]
-    config = dataclasses.replace(micro, shape=dataclasses.replace(micro.shape, kind=kind), held_out=0.2)
+    shape = dataclasses.replace(micro.shape, kind=kind)
+    config = dataclasses.replace(micro, shape=shape, held_out=0.2, **(settings or {}))
     crops = read_crops(smooth_images(12), side=config.store, per_image=1, held_out=config.held_out)
-    return FusionSession(
-        out, config, crops, load(prior, dtype=torch.float32), load_hyperprior(weights / "hyperprior"), make_run(**run)
-    )
+    hyperprior = load_hyperprior(weights / "hyperprior")
+    frozen = load(prior, dtype=torch.float32)
+    return FusionSession(out, config, crops, frozen, hyperprior, make_run(**run), perceptual=l2_distance)
 
 
 def train_weights(out: Path, prior: Path) -> Path:

@@ -8,6 +8,10 @@ from typing import Any
 import torch
 
 from rdcodecs.optional import diffusers
+from rdcodecs.prior.train.autoencoder import make_autoencoder
+from rdcodecs.prior.train.config import AutoencoderConfig, DeepShape
+
+DEEP = DeepShape((8, 8, 16), (1, 1, 1), (8, 8, 16), (1, 1, 1))
 
 
 def make_vae(**options: Any) -> Any:
@@ -20,6 +24,11 @@ def make_vae(**options: Any) -> Any:
         scaling_factor=0.18215,
         **options,
     )
+
+
+def make_deep_vae() -> Any:
+    torch.manual_seed(1)
+    return make_autoencoder(AutoencoderConfig(kind="AutoencoderDC", deep=DEEP))
 
 
 def make_unet(**options: Any) -> Any:

@@ -7,13 +7,14 @@ import torch
 from torch import nn
 
 from rdcodecs.optional import diffusers, require
+from rdcodecs.prior.autoencoders import KINDS
 from rdcodecs.prior.errors import PriorError
 from rdcodecs.prior.folder import check_layout, check_part, locate, read_json, weights_variant
 from rdcodecs.prior.model import Prior
 from rdcodecs.prior.text import TextEncoder
 from rdcodecs.shipped import TINY
 
-_CLASSES = {"vae": ("AutoencoderKL", "AutoencoderTiny"), "unet": ("UNet2DConditionModel",)}
+_CLASSES = {"vae": KINDS, "unet": ("UNet2DConditionModel",)}
 
 
 def load(
@@ -62,7 +63,7 @@ def load_network(folder: Path, part: str, dtype: torch.dtype = torch.float32) ->
     check_part(folder, part)
     name = read_json(folder / part / "config.json").get("_class_name")
     if name not in _CLASSES[part]:
-        raise PriorError(f"'{folder}/{part}' is a {name}: only {' and '.join(_CLASSES[part])} can be used")
+        raise PriorError(f"'{folder}/{part}' is a {name}: only {', '.join(_CLASSES[part])} can be used")
     variant = weights_variant(folder, part)
     network: nn.Module = _from_pretrained(
         getattr(diffusers(), name), folder / part, variant, torch_dtype=dtype, low_cpu_mem_usage=False

@@ -4,6 +4,7 @@ import copy
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -13,6 +14,7 @@ from torch import Tensor
 
 from rdcodecs.optional import diffusers
 from rdcodecs.pixels import pad_to_multiple, to_tensor
+from rdcodecs.prior.autoencoders import moments
 from rdcodecs.prior.errors import PriorError
 from rdcodecs.prior.features import Site, feature_sites
 from rdcodecs.prior.text import TextEncoder
@@ -29,7 +31,7 @@ class Prior:
     the caller's grad mode, except `sample`; no weight ever has a gradient.
 
     Args:
-        vae: an `AutoencoderKL` or `AutoencoderTiny` of diffusers.
+        vae: of diffusers, one of `rdcodecs.prior.autoencoders.KINDS`.
         unet: a `UNet2DConditionModel`.
         scheduler: configuration of any diffusers scheduler: betas and prediction type are taken from it.
         text: tokenizer and text encoder, where the model has them.
@@ -136,12 +138,9 @@ class Prior:
         """
         batch = pad_to_multiple(to_tensor(images).to(self.device, self.dtype), self.stride)
 
-        def moments(tile: Tensor) -> Tensor:
-            output = self.vae.encode(tile)
-            posterior = getattr(output, "latent_dist", None)
-            return output.latents if posterior is None else posterior.parameters  # type: ignore[no-any-return]
-
-        parameters = tiled(moments, batch, tile=self._tile, overlap=self.overlap, scale=Fraction(1, self.stride))
+        parameters = tiled(
+            partial(moments, self.vae), batch, tile=self._tile, overlap=self.overlap, scale=Fraction(1, self.stride)
+        )
         mean = parameters[:, : self.channels]
         if generator is not None and parameters.shape[1] == 2 * self.channels:
             # Mean and log variance: Kingma and Welling 2014; the bounds are those of diffusers' posterior.

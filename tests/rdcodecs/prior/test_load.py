@@ -127,7 +127,7 @@ def test_damaged_weights_give_one_line(copied: Path) -> None:
 @pytest.mark.parametrize(
     ("part", "changes", "message"),
     [
-        ("vae", {"_class_name": "VQModel"}, "is a VQModel: only AutoencoderKL and AutoencoderTiny"),
+        ("vae", {"_class_name": "VQModel"}, "is a VQModel: only AutoencoderKL, AutoencoderTiny, AutoencoderDC can"),
         ("unet", {"_class_name": "UNet2DModel"}, "is a UNet2DModel: only UNet2DConditionModel"),
     ],
 )

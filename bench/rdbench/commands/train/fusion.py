@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rdbench.commands.train.prior import perceptual_loss
 from rdbench.commands.train.shared import (
     add_budget,
     add_run,
@@ -41,6 +42,12 @@ def add_parser(models: "Commands") -> None:
     fusion.add_argument("--fusion", choices=("attentive", "additive"), help="stage 2: kind (attentive)")
     add_budget(fusion)
     add_settings(fusion, "tiny (default), micro", "batch=16")
+    fusion.add_argument(
+        "--perceptual",
+        choices=("alex", "vgg", "none"),
+        default="none",
+        help="stage 2: ST-LPIPS backbone of the loss on pictures; its weight: --set perceptual_weight=1 (none)",
+    )
     add_run(fusion)
     fusion.add_argument("--compile", action="store_true", help="stage 1: compile the networks; worth it on a GPU")
     fusion.set_defaults(execute=execute)
@@ -84,4 +91,6 @@ def _second(options: argparse.Namespace, console: "Console") -> Any:
     hyperprior = load_hyperprior(shipped_or_folder(options.hyperprior) / FOLDER, run.device)
     # In single precision also on a GPU: gradients go through it, under autocast.
     prior = load(options.prior, dtype=torch.float32, device=run.device)
-    return FusionSession(options.out, config, read_folder(options.data, config, console), prior, hyperprior, run)
+    perceptual = perceptual_loss(options.perceptual, run.device)
+    crops = read_folder(options.data, config, console)
+    return FusionSession(options.out, config, crops, prior, hyperprior, run, perceptual=perceptual)

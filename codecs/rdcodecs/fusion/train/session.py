@@ -12,6 +12,7 @@ from rdcodecs.fusion.train.task import FusionTask
 from rdcodecs.fusion.weights import make_control, save_control
 from rdcodecs.hyperprior.weights import TrainedHyperprior
 from rdcodecs.prior import Prior
+from rdcodecs.prior.train.losses import Perceptual
 from rdcodecs.training.data import Crops
 from rdcodecs.training.log import read_log
 from rdcodecs.training.record import record_and_card, training_record
@@ -35,6 +36,7 @@ class FusionSession(Session[FusionTask]):
         prior: frozen, in float32, on the device.
         hyperprior: frozen, on the device.
         run: where and how.
+        perceptual: the perceptual loss, where the settings give it a weight.
     """
 
     out: Path
@@ -43,6 +45,7 @@ class FusionSession(Session[FusionTask]):
     prior: Prior
     hyperprior: TrainedHyperprior
     run: Run
+    perceptual: Perceptual | None = None
 
     @property
     def _states(self) -> Path:
@@ -67,4 +70,12 @@ class FusionSession(Session[FusionTask]):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.config.seed)
             control = make_control(self.config.shape, self.prior, self.hyperprior)
-        return FusionTask(self.config, self.crops, self.run.device, control, self.prior, self.hyperprior)
+        return FusionTask(
+            self.config,
+            self.crops,
+            self.run.device,
+            control,
+            self.prior,
+            self.hyperprior,
+            perceptual=self.perceptual,
+        )

@@ -1,10 +1,12 @@
 """Stage 2: adapter and fusion learn to steer a frozen prior; encoder, entropy model and prior do not move."""
 
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from rdcodecs.codec import Image
 from rdcodecs.fusion.control import Control
@@ -13,7 +15,7 @@ from rdcodecs.hyperprior.weights import TrainedHyperprior
 from rdcodecs.pixels import to_images, to_tensor
 from rdcodecs.prior import Prior
 from rdcodecs.prior.features import edit_features
-from rdcodecs.prior.train.losses import min_snr_weight
+from rdcodecs.prior.train.losses import Perceptual, min_snr_weight
 from rdcodecs.training.data import Crops, Order, random_crops, step_generator
 from rdcodecs.training.learner import Learner
 from rdcodecs.training.pictures import grid
@@ -28,6 +30,10 @@ _SHOWN_STEPS = 10
 class FusionTask(Learner[Control]):
     """A control in training, by the noise-prediction loss of the prior.
 
+    In the later part of the training pictures can be judged besides, which is our choice: DDIM runs from noise to one
+    of its steps, without gradients, and what the prior takes the clean latents for there is decoded and compared with
+    the source. So the control learns on what its own sampling gives it, not only on noised latents of true images.
+
     Args:
         config: of the training.
         crops: the images.
@@ -35,6 +41,7 @@ class FusionTask(Learner[Control]):
         control: the network to begin with.
         prior: frozen, in float32, on the device.
         hyperprior: frozen, on the device.
+        perceptual: distance of pictures, for a `perceptual_weight` above 0.
     """
 
     name = "fusion"
@@ -47,8 +54,11 @@ class FusionTask(Learner[Control]):
         control: Control,
         prior: Prior,
         hyperprior: TrainedHyperprior,
+        *,
+        perceptual: Perceptual | None = None,
     ) -> None:
         self._config = config
+        self._perceptual = perceptual
         self._device = device
         super().__init__(control, device, config, rate=config.learning_rate, weight_decay=1e-3)
         self._prior, self._hyperprior = prior, hyperprior
@@ -74,7 +84,40 @@ class FusionTask(Learner[Control]):
         noise = torch.randn(clean.shape, generator=generator, device=self._device)
         errors = self._errors(self.model, clean, latents, levels, timesteps, noise)
         loss = (self._weights[timesteps] * errors).mean()
-        return self.descend(loss, step, progress) | {"mse": errors.detach().mean()}
+        shown = {"mse": errors.detach().mean()}
+        if config.perceptual_weight and progress >= config.perceptual_from:
+            seen = slice(config.perceptual_images)
+            pictured = self._picture_loss(images[seen], latents[seen], levels[seen], generator)
+            loss = loss + config.perceptual_weight * pictured
+            shown["picture"] = pictured.detach()
+        return self.descend(loss, step, progress) | shown
+
+    def _picture_loss(self, images: Tensor, latents: Tensor, levels: Tensor, generator: torch.Generator) -> Tensor:
+        """Return the distance between sources and the pictures that are predicted somewhere on the sampler's way."""
+        choices = self._config.perceptual_steps
+
+        def draw(below: int) -> int:
+            return int(torch.randint(below, (1,), generator=generator, device=self._device))
+
+        timesteps = self._prior.timesteps(choices[draw(len(choices))])
+        walked = timesteps[: draw(len(timesteps)) + 1]
+        size = (images.shape[2], images.shape[3])
+        height, width = self._prior.latent_size(size)
+        shape = (len(images), self._prior.channels, height, width)
+        noisy = torch.randn(shape, generator=generator, device=self._device)
+        with mixed_precision(self._device):
+            prepared: dict[str, Any] = self.model.prepare(latents, levels, (height, width))
+            with edit_features(self._prior.unet, self.model.edits(prepared)):
+                with torch.no_grad():
+                    for now, then in pairwise(walked):
+                        # DDIM without added noise (Song, Meng, Ermon 2021, eq. 12 with sigma = 0).
+                        clean, noise = self._prior.split(self._prior.denoise(noisy, now).float(), noisy, now)
+                        noisy = self._prior.add_noise(clean, noise, then)
+                output = self._prior.denoise(noisy, walked[-1]).float()
+            clean, _ = self._prior.split(output, noisy, walked[-1])
+            made = self._prior.decode(clean, size).float()
+        loss = self._config.pixel_weight * functional.l1_loss(made, images)
+        return loss if self._perceptual is None else loss + self._perceptual(made, images).mean()
 
     @torch.no_grad()
     def evaluate(self) -> dict[str, float]:

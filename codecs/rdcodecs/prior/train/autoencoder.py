@@ -1,5 +1,6 @@
 """Train the autoencoder: L1, then a perceptual loss, then a patch-adversarial loss on the decoder alone."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,7 +11,8 @@ from torch.nn import functional
 from rdcodecs.codec import Image
 from rdcodecs.optional import diffusers
 from rdcodecs.pixels import to_images, to_tensor
-from rdcodecs.prior.train.config import AutoencoderConfig, TrainConfig
+from rdcodecs.prior.autoencoders import encoding_parts, last_weight, modes, moments
+from rdcodecs.prior.train.config import AutoencoderConfig, DeepShape, TrainConfig
 from rdcodecs.prior.train.losses import (
     PatchDiscriminator,
     Perceptual,
@@ -22,6 +24,7 @@ from rdcodecs.prior.train.losses import (
 )
 from rdcodecs.training.average import Average
 from rdcodecs.training.data import Crops, Order, random_crops, step_generator
+from rdcodecs.training.errors import TrainingError
 from rdcodecs.training.pictures import grid
 from rdcodecs.training.state import load_module, load_optimizer, module_tensors, optimizer_tensors
 from rdcodecs.training.task import mixed_precision, schedule, update
@@ -31,7 +34,15 @@ _SHOWN = 6
 
 
 def make_autoencoder(config: AutoencoderConfig) -> nn.Module:
-    """Return an untrained `AutoencoderKL`. There is no attention in it: it runs on images of any size."""
+    """Return an untrained autoencoder. There is no attention in it: it runs on images of any size.
+
+    Raises:
+        TrainingError: there is no such kind.
+    """
+    if config.kind == "AutoencoderDC":
+        return _make_deep(config.deep)
+    if config.kind != "AutoencoderKL":
+        raise TrainingError(f"autoencoder.kind must be AutoencoderKL or AutoencoderDC, not '{config.kind}'")
     levels = len(config.block_out_channels)
     model: nn.Module = diffusers().AutoencoderKL(
         block_out_channels=config.block_out_channels,
@@ -44,6 +55,25 @@ def make_autoencoder(config: AutoencoderConfig) -> nn.Module:
         scaling_factor=1.0,
         force_upcast=False,
         mid_block_add_attention=False,
+    )
+    return model
+
+
+def _make_deep(shape: DeepShape) -> nn.Module:
+    # diffusers' class counts a level of the image's own size, which has no blocks here and so does not exist.
+    encoder, decoder = ((widths[0], *widths) for widths in (shape.encoder_channels, shape.decoder_channels))
+    model: nn.Module = diffusers().AutoencoderDC(
+        latent_channels=4,
+        encoder_block_out_channels=encoder,
+        decoder_block_out_channels=decoder,
+        encoder_layers_per_block=(0, *shape.encoder_blocks),
+        decoder_layers_per_block=(0, *shape.decoder_blocks),
+        encoder_qkv_multiscales=((),) * len(encoder),
+        decoder_qkv_multiscales=((),) * len(decoder),
+        # Without these the latent lies between two plain convolutions, which take its scale in: see `whitened`.
+        encoder_out_shortcut=False,
+        decoder_in_shortcut=False,
+        scaling_factor=1.0,
     )
     return model
 
@@ -83,7 +113,7 @@ class AutoencoderTask:
             judge = PatchDiscriminator()
         self.model: Any = model.to(device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
         self._judge = judge.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self._encoding = nn.ModuleList([self.model.encoder, self.model.quant_conv])
+        self._encoding = nn.ModuleList([part for _, part in encoding_parts(self.model)])
         self.average: Average[Any] = Average(self.model, config.ema_gamma)
         fused = device.type == "cuda"
         self._optimizer = torch.optim.AdamW(self.model.parameters(), betas=(0.9, 0.99), weight_decay=1e-4, fused=fused)
@@ -119,11 +149,18 @@ class AutoencoderTask:
 
     def _forward(self, images: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         with mixed_precision(self._device):
-            posterior = self.model.encode(images).latent_dist
-            mean, log_variance = posterior.mean.float(), posterior.logvar.float()
+            mean, log_variance = self._posterior(images)
             noise = torch.randn(mean.shape, generator=generator, device=self._device)
             made = self.model.decode(mean + (0.5 * log_variance).exp() * noise).sample
         return made.float(), gaussian_divergence(mean, log_variance)
+
+    def _posterior(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        given = moments(self.model, images).float()
+        channels = self.model.config.latent_channels
+        if given.shape[1] == 2 * channels:
+            # The bounds are those of diffusers' posterior.
+            return given[:, :channels], given[:, channels:].clamp(-30, 20)
+        return given, torch.full_like(given, 2 * math.log(self._config.latent_noise))
 
     def _backward(
         self, images: Tensor, made: Tensor, divergence: Tensor, progress: float, adversarial: bool
@@ -140,7 +177,8 @@ class AutoencoderTask:
             loss = loss + config.ms_ssim_weight * structure
             log["ms_ssim_loss"] = structure.detach()
         if self._perceptual is not None and config.perceptual_weight and progress >= config.perceptual_from:
-            distance = self._perceptual(picture, images).mean()
+            seen = self._config.perceptual_images or len(images)
+            distance = self._perceptual(picture[:seen], images[:seen]).mean()
             loss = loss + config.perceptual_weight * distance
             log["perceptual"] = distance.detach()
         (gradient,) = torch.autograd.grad(loss, picture)
@@ -148,7 +186,7 @@ class AutoencoderTask:
             with mixed_precision(self._device):
                 fooled = hinge_generator(self._judge(picture).float())
             (pull,) = torch.autograd.grad(fooled, picture)
-            last = self.model.decoder.conv_out.weight
+            last = last_weight(self.model)
             ours, theirs = (torch.autograd.grad(made, last, side, retain_graph=True)[0] for side in (gradient, pull))
             gradient = gradient + config.adversarial_weight * gradient_balance(ours, theirs) * pull
             log["adversarial"] = fooled.detach()
@@ -170,8 +208,8 @@ class AutoencoderTask:
         """Fix the latents: from now on the decoder learns to draw what the averaged encoder gives."""
         averaged = self.average.model
         if not self._config.freeze_encoder:
-            self.model.encoder.load_state_dict(averaged.encoder.state_dict())
-            self.model.quant_conv.load_state_dict(averaged.quant_conv.state_dict())
+            for name, part in encoding_parts(averaged):
+                self.model.get_submodule(name).load_state_dict(part.state_dict())
         self._encoding.requires_grad_(False)
         self._encoder_frozen = True
 
@@ -203,7 +241,7 @@ class AutoencoderTask:
         latents = []
         for part in torch.split(self._held_out, 16):
             images = to_tensor(part.to(self._device))
-            latent = self.average.model.encode(images).latent_dist.mode()
+            latent = modes(self.average.model, images)
             made = self.average.model.decode(latent).sample.clamp(-1, 1)
             latents.append(latent)
             # Peak 2, since the range is [-1, 1].

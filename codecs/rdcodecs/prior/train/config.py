@@ -6,34 +6,63 @@ from rdcodecs.training.settings import CommonSettings
 
 
 @dataclass(frozen=True)
-class AutoencoderConfig:
-    """The autoencoder (diffusers' `AutoencoderKL`) and its training.
+class DeepShape:
+    """Shape of an `AutoencoderDC` of stride 8. Its finest level, of half the image's size, is made by shuffling pixels.
+
+    Four times each width must be a multiple of the next one.
 
     Attributes:
-        block_out_channels: width of each level; the stride is 2 to the power of their number less one.
-        layers_per_block: residual blocks a level.
-        norm_groups: of every group normalisation.
+        encoder_channels: width of each level, from fine to coarse.
+        encoder_blocks: residual blocks of each level.
+        decoder_channels: likewise.
+        decoder_blocks: likewise.
+    """
+
+    encoder_channels: tuple[int, ...] = (32, 64, 128)
+    encoder_blocks: tuple[int, ...] = (1, 2, 2)
+    decoder_channels: tuple[int, ...] = (48, 96, 192)
+    decoder_blocks: tuple[int, ...] = (1, 3, 3)
+
+
+@dataclass(frozen=True)
+class AutoencoderConfig:
+    """The autoencoder (a class of diffusers) and its training.
+
+    Attributes:
+        kind: "AutoencoderKL", or "AutoencoderDC", which has no posterior and is several times faster.
+        block_out_channels: of an `AutoencoderKL`: width of each level; the stride is 2 to the power of their number
+            less one.
+        layers_per_block: likewise, residual blocks a level.
+        norm_groups: likewise, of every group normalisation.
+        deep: shape of an `AutoencoderDC`.
+        latent_noise: of an `AutoencoderDC`: deviation of the noise that its decoder is trained with, in place of
+            the posterior's.
         crop: side of the training crops in pixels.
         learning_rate: peak, at the reference batch that `batch` names; it follows a cosine to nothing.
         batch: crops to a step; 0 picks 8 on a CPU and 64 on a GPU.
         kl_weight: of the posterior's divergence, mean over latent samples.
         ms_ssim_weight: of 1 - MS-SSIM, from the start.
         perceptual_weight: of the perceptual distance.
+        perceptual_images: of a batch, on which it is computed; 0 is all of them.
         perceptual_from: share of the training after which the perceptual loss acts.
         adversarial_weight: of the patch-adversarial loss, after its gradient has been scaled to that of the rest.
         adversarial_from: share of the training after which the adversarial loss acts and the encoder is frozen.
         freeze_encoder: leave the latents as they are from the beginning, e.g. to go on with a decoder alone.
     """
 
+    kind: str = "AutoencoderKL"
     block_out_channels: tuple[int, ...] = (32, 64, 128, 192)
     layers_per_block: int = 1
     norm_groups: int = 16
+    deep: DeepShape = field(default_factory=DeepShape)
+    latent_noise: float = 0.05
     crop: int = 128
     learning_rate: float = 4e-4
     batch: int = 0
     kl_weight: float = 1e-4
     ms_ssim_weight: float = 0.0
     perceptual_weight: float = 0.5
+    perceptual_images: int = 0
     perceptual_from: float = 0.35
     adversarial_weight: float = 0.1
     adversarial_from: float = 0.7
@@ -86,7 +115,9 @@ PRESETS: dict[str, TrainConfig] = {
     "tiny": TrainConfig(),
     # For two CPU cores: half the parameters, a fifth of the time.
     "cpu": TrainConfig(
-        autoencoder=AutoencoderConfig(block_out_channels=(16, 32, 64, 96)),
+        autoencoder=AutoencoderConfig(
+            kind="AutoencoderDC", learning_rate=8e-4, perceptual_images=4, perceptual_from=0.6, adversarial_weight=0.0
+        ),
         unet=UNetConfig(block_out_channels=(64, 128, 192), crop=16),
     ),
     # Learns nothing much, but goes through everything in seconds.

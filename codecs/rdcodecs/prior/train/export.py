@@ -11,35 +11,40 @@ from torch import Tensor, nn
 
 from rdcodecs.optional import diffusers
 from rdcodecs.pixels import to_tensor
+from rdcodecs.prior.autoencoders import modes
+from rdcodecs.prior.folder import read_json
 
 _MODEL_INDEX = "model_index.json"
 
 
 @torch.no_grad()
 def whitened(autoencoder: nn.Module, images: Tensor, batch: int = 32) -> nn.Module:
-    """Return a copy whose latents have mean 0 and standard deviation 1 in every channel.
+    """Return a copy whose latents have standard deviation 1 in every channel, and mean 0 where there is a posterior.
 
-    The affine map of each channel goes into the two 1x1 convolutions on either side of the latent, which is
-    exact: reconstructions do not change. The scaling factor becomes 1.
+    The affine map of each channel goes into the two convolutions on either side of the latent, which is exact:
+    reconstructions do not change. Those of an `AutoencoderDC` are wider than a pixel, and at their zero padding a
+    shift would not be exact: it keeps its means. The scaling factor becomes 1.
 
     Args:
-        autoencoder: an `AutoencoderKL`.
+        autoencoder: an `AutoencoderKL`, or an `AutoencoderDC` without shortcuts at its latent.
         images: uint8, shape (N, H, W, 3): those to measure on.
         batch: images to a pass.
     """
     model: Any = copy.deepcopy(autoencoder).eval()
     device = next(model.parameters()).device
-    modes = [model.encode(to_tensor(part.to(device))).latent_dist.mode() for part in torch.split(images, batch)]
-    latents = torch.cat(modes).double()
-    mean = latents.mean(dim=(0, 2, 3))
+    latents = torch.cat([modes(model, to_tensor(part.to(device))) for part in torch.split(images, batch)]).double()
     deviation = latents.std(dim=(0, 2, 3)).clamp(min=1e-6)
-    channels = len(mean)
-    inner, outer = model.quant_conv, model.post_quant_conv
+    channels = len(deviation)
+    posterior = hasattr(model, "quant_conv")
+    inner, outer = (
+        (model.quant_conv, model.post_quant_conv) if posterior else (model.encoder.conv_out, model.decoder.conv_in)
+    )
+    mean = latents.mean(dim=(0, 2, 3)) if posterior else torch.zeros_like(deviation)
     inner.weight[:channels] = (inner.weight[:channels].double() / deviation.reshape(-1, 1, 1, 1)).to(inner.weight)
     inner.bias[:channels] = ((inner.bias[:channels].double() - mean) / deviation).to(inner.bias)
-    # The second half is the logarithm of the variance.
-    inner.bias[channels:] -= 2 * deviation.log().to(inner.bias)
-    outer.bias += (outer.weight.double()[:, :, 0, 0] @ mean).to(outer.bias)
+    # The second half, where there is one, is the logarithm of the variance.
+    inner.bias[channels:] -= 2 * deviation.log().to(inner.bias) if posterior else 0
+    outer.bias += (outer.weight.double().sum(dim=(2, 3)) @ mean).to(outer.bias)
     outer.weight.copy_(outer.weight.double() * deviation.reshape(1, -1, 1, 1))
     model.register_to_config(scaling_factor=1.0)
     return model  # type: ignore[no-any-return]
@@ -58,7 +63,7 @@ def export_unet(unet: nn.Module, scheduler: Mapping[str, Any], folder: Path) -> 
     index = {
         "_class_name": "DiffusionPipeline",
         "_diffusers_version": library.__version__,
-        "vae": ["diffusers", "AutoencoderKL"],
+        "vae": ["diffusers", read_json(folder / "vae" / "config.json")["_class_name"]],
         "unet": ["diffusers", "UNet2DConditionModel"],
         "scheduler": ["diffusers", "DDIMScheduler"],
     }

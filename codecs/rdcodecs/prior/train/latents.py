@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from rdcodecs.pixels import to_tensor
+from rdcodecs.prior.autoencoders import encoding_parts, modes
 from rdcodecs.training.data import Crops
 from rdcodecs.training.task import mixed_precision
 
@@ -37,7 +38,7 @@ def make_latents(autoencoder: nn.Module, crops: Crops, device: torch.device, bat
         for part in torch.split(images, batch):
             pixels = to_tensor(part.to(device))
             with mixed_precision(device):
-                mode = model.encode(pixels.flip(-1) if mirror else pixels).latent_dist.mode()
+                mode = modes(model, pixels.flip(-1) if mirror else pixels)
             parts.append(mode.float().mul(model.config.scaling_factor).permute(0, 2, 3, 1).contiguous())
         return torch.cat(parts)
 
@@ -48,8 +49,8 @@ def make_latents(autoencoder: nn.Module, crops: Crops, device: torch.device, bat
 def encoder_digest(autoencoder: nn.Module) -> str:
     """Return a SHA-256 of the weights that decide the latents."""
     digest = hashlib.sha256()
-    for name, value in sorted(autoencoder.state_dict().items()):
-        if name.startswith(("encoder.", "quant_conv.")):
+    for part, module in encoding_parts(autoencoder):
+        for name, value in sorted(module.state_dict(prefix=f"{part}.").items()):
             digest.update(name.encode())
             digest.update(value.detach().cpu().float().contiguous().numpy().tobytes())
     return digest.hexdigest()

@@ -102,7 +102,7 @@ class PriorSession:
         record_part(self.model / RECORD, task.name, facts)
 
     def _autoencoder_task(self) -> AutoencoderTask:
-        model = self._begin("vae", "AutoencoderKL", lambda: make_autoencoder(self.config.autoencoder))
+        model = self._begin("vae", lambda: make_autoencoder(self.config.autoencoder))
         return AutoencoderTask(
             self.config, self.crops, self.run.device, model, perceptual=self.perceptual, compiled=self.run.compiled
         )
@@ -115,20 +115,22 @@ class PriorSession:
         if source != self.model:
             export_autoencoder(autoencoder, self.model)
         latents = make_latents(autoencoder, self.crops, self.run.device)
-        model = self._begin("unet", "UNet2DConditionModel", lambda: make_unet(self.config.unet))
+        model = self._begin("unet", lambda: make_unet(self.config.unet))
         return UNetTask(self.config, latents, autoencoder, self.run.device, model, compiled=self.run.compiled)
 
-    def _begin(self, part: Part, kind: str, make: Callable[[], nn.Module]) -> nn.Module:
+    def _begin(self, part: Part, make: Callable[[], nn.Module]) -> nn.Module:
         """Make the network that the first run made, whose weights a state then replaces."""
         kept = self.out / part / _ARCHITECTURE
         # The weights depend on the seed alone, and the caller's generator is left as it was.
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.config.seed)
             if kept.is_file() and latest_state(self.out / part) is not None:
-                known: nn.Module = getattr(diffusers(), kind).from_config(read_json(kept))
+                architecture = read_json(kept)
+                known: nn.Module = getattr(diffusers(), architecture.pop("_class_name")).from_config(architecture)
                 return known
             start = self.start if self.start is not None and (self.start / part).is_dir() else None
             made: Any = make() if start is None else load_network(start, part)
         kept.parent.mkdir(parents=True, exist_ok=True)
-        kept.write_text(json.dumps(dict(made.config), default=str), encoding="utf-8")
+        architecture = {"_class_name": type(made).__name__, **made.config}
+        kept.write_text(json.dumps(architecture, default=str), encoding="utf-8")
         return made  # type: ignore[no-any-return]

@@ -2,7 +2,7 @@ import torch
 
 from rdcodecs.pixels import to_tensor
 from rdcodecs.prior.train.export import export_autoencoder, whitened
-from small_models import make_vae
+from small_models import make_deep_vae, make_vae
 
 
 def test_whitening_is_exact(tmp_path) -> None:
@@ -26,3 +26,18 @@ def test_whitening_is_exact(tmp_path) -> None:
     reloaded = type(vae).from_pretrained(tmp_path / "vae", low_cpu_mem_usage=False)
     assert reloaded.config.scaling_factor == 1.0
     assert not list((tmp_path / "vae").glob("*.bin"))
+
+
+def test_whitening_of_an_autoencoder_without_posterior(tmp_path) -> None:
+    vae = make_deep_vae()
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, (6, 64, 64, 3), generator=generator, dtype=torch.uint8)
+    white = whitened(vae, images, batch=4)
+    pixels = to_tensor(images)
+    with torch.no_grad():
+        before, after = vae.encode(pixels).latent, white.encode(pixels).latent
+        torch.testing.assert_close(after.std(dim=(0, 2, 3)), torch.ones(4), atol=1e-3, rtol=0)
+        torch.testing.assert_close(after * before.std(dim=(0, 2, 3), keepdim=True), before, atol=1e-5, rtol=1e-3)
+        torch.testing.assert_close(white.decode(after).sample, vae.decode(before).sample, atol=1e-4, rtol=1e-4)
+    export_autoencoder(white, tmp_path)
+    assert type(vae).from_pretrained(tmp_path / "vae", low_cpu_mem_usage=False).config.scaling_factor == 1.0

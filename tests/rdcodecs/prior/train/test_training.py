@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,7 @@ from rdcodecs.training.loop import Budget, Outcome, Report, Rhythm
 from rdcodecs.training.record import CARD
 from rdcodecs.training.settings import settle
 from rdcodecs.training.state import latest_state, load_state
+from small_models import DEEP
 from small_training import CONFIG, make_session, small_crops
 
 
@@ -195,6 +197,44 @@ def test_a_decoder_can_go_on_alone(tmp_path: Path, trained: PriorSession) -> Non
     moved = {name for name, value in after.items() if not torch.equal(value, before[name])}
     assert moved
     assert not any(name.startswith(("encoder.", "quant_conv.")) for name in moved)
+
+
+def test_an_autoencoder_of_shuffled_pixels_trains_and_goes_on(tmp_path: Path) -> None:
+    from diffusers import AutoencoderDC
+
+    changed = dataclasses.replace(CONFIG.autoencoder, kind="AutoencoderDC", deep=DEEP, perceptual_images=1)
+    config = dataclasses.replace(CONFIG, autoencoder=changed)
+    # Through all phases, the adversarial one included, in one run and in two.
+    make_session(tmp_path / "one", config).train("vae", Budget(steps=10))
+    stopped = make_session(tmp_path / "two", config, rhythm=Rhythm(log_steps=2), report=_stop_at(4))
+    assert stopped.train("vae", Budget(steps=10)) is Outcome.INTERRUPTED
+    session = make_session(tmp_path / "two", config)
+    session.train("vae", Budget(steps=10))
+    assert_same_weights(tmp_path / "one" / "vae", tmp_path / "two" / "vae")
+    vae = AutoencoderDC.from_pretrained(session.model / "vae", low_cpu_mem_usage=False)
+    assert vae.config.latent_channels == 4
+    session.train("unet", Budget(steps=1))
+    index = json.loads((session.model / "model_index.json").read_text())
+    assert index["vae"] == ["diffusers", "AutoencoderDC"]
+    # A training that begins with its weights takes its architecture over, whatever the settings say.
+    further = make_session(tmp_path / "further", start=session.model)
+    further.train("vae", Budget(steps=1))
+    make_session(tmp_path / "further").train("vae", Budget(steps=2))
+    assert json.loads((further.model / "vae" / "config.json").read_text())["_class_name"] == "AutoencoderDC"
+
+
+def test_an_unknown_kind_of_autoencoder_is_said(tmp_path: Path) -> None:
+    changed = dataclasses.replace(CONFIG.autoencoder, kind="VQModel")
+    with pytest.raises(TrainingError, match="kind must be AutoencoderKL or AutoencoderDC, not 'VQModel'"):
+        make_session(tmp_path, dataclasses.replace(CONFIG, autoencoder=changed)).train("vae", Budget(steps=1))
+
+
+def _stop_at(step: int) -> Callable[[Report], None]:
+    def stop(report: Report) -> None:
+        if report.step == step:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    return stop
 
 
 def test_a_time_budget_pauses_and_ends(tmp_path: Path) -> None:

@@ -1,0 +1,51 @@
+"""The autoencoders of diffusers that a prior may have, and what they differ in."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from torch import Tensor, nn
+
+KINDS = ("AutoencoderKL", "AutoencoderTiny", "AutoencoderDC")
+"""Classes of diffusers. The first has a posterior, the other two give a latent; the last is that of Chen et al. 2024,
+"Deep compression autoencoder", which works on shuffled pixels and is several times faster than the first."""
+
+_ENCODING = ("encoder", "quant_conv")
+
+
+def moments(autoencoder: nn.Module, images: Tensor) -> Tensor:
+    """Return what the encoder says of images, before any scaling.
+
+    Args:
+        autoencoder: one of `KINDS`.
+        images: shape (N, 3, H, W) in [-1, 1], sides a multiple of the stride.
+
+    Returns:
+        Shape (N, C, h, w): the latents; or (N, 2·C, h, w): mean and log variance of their posterior.
+    """
+    output: Any = autoencoder.encode(images)  # type: ignore[operator]
+    posterior = getattr(output, "latent_dist", None)
+    if posterior is not None:
+        return posterior.parameters  # type: ignore[no-any-return]
+    # diffusers names it in the singular in one class and in the plural in the other.
+    return output.latent if hasattr(output, "latent") else output.latents  # type: ignore[no-any-return]
+
+
+def modes(autoencoder: nn.Module, images: Tensor) -> Tensor:
+    """Return the latents of images, the posterior's mean where there is one; arguments as for `moments`."""
+    channels: int = autoencoder.config.latent_channels  # type: ignore[union-attr,assignment]
+    return moments(autoencoder, images)[:, :channels]
+
+
+def encoding_parts(autoencoder: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """Yield name and module of each part that makes latents; the rest makes pictures of them."""
+    for name in _ENCODING:
+        part = getattr(autoencoder, name, None)
+        if part is not None:
+            yield name, part
+
+
+def last_weight(autoencoder: Any) -> nn.Parameter:
+    """Return the weight of the decoder's last convolution."""
+    last = autoencoder.decoder.conv_out
+    weight: nn.Parameter = (last if isinstance(last, nn.Conv2d) else last.conv).weight
+    return weight
