@@ -47,5 +47,5 @@ def encoding_parts(autoencoder: nn.Module) -> Iterator[tuple[str, nn.Module]]:
 def last_weight(autoencoder: Any) -> nn.Parameter:
     """Return the weight of the decoder's last convolution."""
     last = autoencoder.decoder.conv_out
-    weight: nn.Parameter = (last if isinstance(last, nn.Conv2d) else last.conv).weight
-    return weight
+    convolution: Any = last if isinstance(last, nn.Conv2d) else last.conv
+    return convolution.weight  # type: ignore[no-any-return]
