@@ -1,6 +1,7 @@
 """Measure a latent diffusion model: its autoencoder's round trip, its denoising, its samples; write its card."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from rdcodecs.training.data import Crops
 
 _METRICS = ("psnr", "ms_ssim", "st_lpips_alex")
+_SPECTRUM = 1024
+"""Crops, each with its mirror image, that the Wiener denoiser's spectrum is taken from."""
 _HELD_OUT = 128
 _SHEET_STEPS = (10, 50)
 
@@ -44,10 +47,11 @@ def measure_prior(prior: Prior, folder: Path, crops: "Crops", images: "Sequence[
         MetricUnavailableError: a metric's weights are missing.
         ImageError: a test image cannot be read.
     """
-    latents = make_latents(prior.vae, crops, prior.device)
+    counted = replace(crops, train=crops.train[:_SPECTRUM], held_out=crops.held_out[:_HELD_OUT])
+    latents = make_latents(prior.vae, counted, prior.device)
     figures: dict[str, Any] = {
         "model": prior.fingerprint(),
-        "denoising": [vars(row) for row in compare_denoisers(prior, latents.train, latents.held_out[:_HELD_OUT])],
+        "denoising": [vars(row) for row in compare_denoisers(prior, latents.train, latents.held_out)],
     }
     if images:
         figures["round_trip"] = round_trip(prior, images)

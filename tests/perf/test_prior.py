@@ -14,6 +14,11 @@ from rdcodecs.prior.train.config import PRESETS
 from rdcodecs.prior.train.unet import make_unet, scheduler_config
 
 SIZE = (512, 512)
+KERNELS = {
+    "convolution": ("convolution",),
+    "attention and matrix products": ("attention", "addmm", "aten::mm", "aten::bmm", "mkldnn_linear"),
+}
+"""What does the arithmetic → parts of the names of PyTorch's operations."""
 
 
 def tiny() -> Prior:
@@ -55,6 +60,24 @@ def test_vae_decode(prior, benchmark) -> None:
 def test_ten_steps(prior, benchmark) -> None:
     noise = prior.noise(SIZE, [0])
     benchmark.pedantic(prior.sample, (noise, 10), rounds=2)
+
+
+def test_where_the_time_goes(prior, record_property) -> None:
+    """Share of the kernels that do the arithmetic, in a denoising step and in a decode."""
+    noise = prior.noise(SIZE, [0])
+    for name, work in (("step", lambda: prior.denoise(noise, 500)), ("decode", lambda: prior.decode(noise))):
+        work()
+        with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
+            work()
+        times = {event.key: event.self_cpu_time_total for event in profile.key_averages()}
+        for kind, keys in KERNELS.items():
+            share = sum(value for key, value in times.items() if any(part in key for part in keys)) / sum(
+                times.values()
+            )
+            record_property(f"{name}: {kind}", share)
+            print(f"{name}: {kind} {share:.0%}")
+        rest = sorted(times.items(), key=lambda item: -item[1])[:6]
+        print(", ".join(f"{key} {value / sum(times.values()):.0%}" for key, value in rest))
 
 
 def test_memory_of_a_large_image(record_property) -> None:

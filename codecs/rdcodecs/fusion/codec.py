@@ -38,6 +38,8 @@ Start = Literal["noise", "auxiliary"]
 _STARTS: tuple[Start, ...] = ("noise", "auxiliary")
 _STRENGTH = 0.6
 _BATCH = 8
+_DECODER = 1
+"""To be raised where the same bytes come to decode to another picture: cells are then measured anew."""
 
 
 @dataclass(frozen=True)
@@ -60,9 +62,9 @@ class FusionCodec(Codec):
             `weights` must have been trained for it.
         weights: `tiny` (shipped), or a folder that ``rdbench train fusion`` wrote.
         fusion: "attentive", or "additive" (the ablation Ours-AE).
-        renormalize: "off" (the ablation Ours-FE), "auxiliary" (mean and deviation of each colour channel are those
-            of the auxiliary decoder's picture), "source" (of the source; six bytes in the stream), or "local" (the
-            mean around each pixel is that of the auxiliary decoder's picture).
+        renormalize: "local" (the mean around each pixel is that of the auxiliary decoder's picture), "auxiliary"
+            (mean and deviation of each colour channel are), "source" (they are those of the source; six bytes in the
+            stream), or "off" (the ablation Ours-FE).
         start: "noise", or "auxiliary": from the auxiliary decoder's picture, noised. A variant of ours.
         device: "auto" (a CUDA device where there is one), "cpu", "cuda" ...
 
@@ -82,7 +84,7 @@ class FusionCodec(Codec):
         prior: str = TINY,
         weights: str = TINY,
         fusion: Kind = "attentive",
-        renormalize: Renormalization = "source",
+        renormalize: Renormalization = "local",
         start: Start = "noise",
         device: str = "auto",
     ) -> None:
@@ -123,6 +125,7 @@ class FusionCodec(Codec):
         """Return what decides the codec's output."""
         return {
             **self.hyperprior.fingerprint(),
+            "decoder": _DECODER,
             "control": self._trained[1],
             "prior": self.prior.fingerprint(),
             "dtype": str(self.prior.dtype),

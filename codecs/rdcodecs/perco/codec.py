@@ -77,6 +77,10 @@ class StoredImage:
     text_bytes: int
 
 
+_DECODER = 1
+"""To be raised where the same bytes come to decode to another picture: cells are then measured anew."""
+
+
 class PerCoCodec(Codec):
     """PerCo (Careil et al. 2024, arXiv 2310.10325), as re-implemented on Stable Diffusion 2.1.
 
@@ -154,6 +158,7 @@ class PerCoCodec(Codec):
     def fingerprint(self) -> Mapping[str, Any]:
         """Return what decides the codec's output."""
         return {
+            "decoder": _DECODER,
             "weights": self.model.digest.hex(),
             "prior": self.model.prior.fingerprint(),
             "dtype": str(self.model.prior.dtype),

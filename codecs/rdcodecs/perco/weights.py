@@ -137,7 +137,9 @@ def save_perco(
         vae: the autoencoder that it was trained for.
     """
     _save_part(folder / _UNET, unet)
-    (folder / _UNET / _CONFIG).write_text(unet.to_json_string(), encoding="utf-8")  # type: ignore[operator]
+    facts = json.loads(unet.to_json_string())  # type: ignore[operator]
+    facts.pop("_name_or_path", None)  # where it was loaded from stays on this machine
+    (folder / _UNET / _CONFIG).write_text(json.dumps(facts, indent=2, sort_keys=True) + "\n", encoding="utf-8")
     for level, encoder in enumerate(encoders):
         place = folder / _HYPER_ENCODER / f"level-{level}"
         _save_part(place, encoder)

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from rdcodecs.training.average import Average
+from rdcodecs.training.muon import Muon
 from rdcodecs.training.settings import CommonSettings
 from rdcodecs.training.state import load_module, load_optimizer, module_tensors, optimizer_tensors
 from rdcodecs.training.task import schedule, update
@@ -15,14 +16,14 @@ _M = TypeVar("_M", bound=nn.Module)
 
 
 class Learner(Generic[_M]):
-    """Base of a task that trains one network with AdamW.
+    """Base of a task that trains one network with `Muon`.
 
     Args:
         model: the network; its parameters that need no gradient stay as they are.
         device: where to train.
         config: warm-up and average.
         rate: peak learning rate; it rises over the warm-up and follows a cosine to nothing.
-        weight_decay: of AdamW.
+        weight_decay: of its matrices.
 
     Attributes:
         model: the network in training.
@@ -36,9 +37,7 @@ class Learner(Generic[_M]):
         self.model: _M = moved.to(device, memory_format=torch.channels_last).train()
         self.average: Average[_M] = Average(self.model, config.ema_gamma)
         self._trained = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
-        self._optimizer = torch.optim.AdamW(
-            self._trained, betas=(0.9, 0.99), weight_decay=weight_decay, fused=device.type == "cuda"
-        )
+        self._optimizer = Muon(self._trained, weight_decay=weight_decay)
         self._rate = rate
         self._warmup = config.warmup
 

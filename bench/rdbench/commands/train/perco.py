@@ -42,7 +42,7 @@ def add_parser(models: "Commands") -> None:
         "--perceptual",
         choices=("alex", "vgg", "none"),
         default="none",
-        help="ST-LPIPS backbone of the perceptual loss; give it a weight with --set perceptual_weight=0.1 (none)",
+        help="ST-LPIPS backbone of the loss on pictures; its weight: --set perceptual_weight=1 (none)",
     )
     add_run(perco)
     perco.set_defaults(execute=execute)

@@ -27,7 +27,7 @@ class FusionTrainConfig(CommonSettings):
 
     shape: FusionConfig = field(default_factory=FusionConfig)
     crop: int = 128
-    learning_rate: float = 5e-4
+    learning_rate: float = 1e-3
     batch: int = 0
     snr_gamma: float = 0.0
     perceptual_weight: float = 0.0

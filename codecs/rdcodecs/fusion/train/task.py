@@ -1,7 +1,6 @@
 """Stage 2: adapter and fusion learn to steer a frozen prior; encoder, entropy model and prior do not move."""
 
 from collections.abc import Mapping
-from itertools import pairwise
 from typing import Any
 
 import torch
@@ -16,6 +15,7 @@ from rdcodecs.pixels import to_images, to_tensor
 from rdcodecs.prior import Prior
 from rdcodecs.prior.features import edit_features
 from rdcodecs.prior.train.losses import Perceptual, min_snr_weight
+from rdcodecs.prior.train.walk import draw_walk, predict_at_end
 from rdcodecs.training.data import Crops, Order, random_crops, step_generator
 from rdcodecs.training.learner import Learner
 from rdcodecs.training.pictures import grid
@@ -94,27 +94,15 @@ class FusionTask(Learner[Control]):
 
     def _picture_loss(self, images: Tensor, latents: Tensor, levels: Tensor, generator: torch.Generator) -> Tensor:
         """Return the distance between sources and the pictures that are predicted somewhere on the sampler's way."""
-        choices = self._config.perceptual_steps
-
-        def draw(below: int) -> int:
-            return int(torch.randint(below, (1,), generator=generator, device=self._device))
-
-        timesteps = self._prior.timesteps(choices[draw(len(choices))])
-        walked = timesteps[: draw(len(timesteps)) + 1]
+        timesteps = draw_walk(self._prior, self._config.perceptual_steps, generator)
         size = (images.shape[2], images.shape[3])
-        height, width = self._prior.latent_size(size)
-        shape = (len(images), self._prior.channels, height, width)
-        noisy = torch.randn(shape, generator=generator, device=self._device)
+        latent_size = self._prior.latent_size(size)
+        shape = (len(images), self._prior.channels, *latent_size)
+        noise = torch.randn(shape, generator=generator, device=self._device)
         with mixed_precision(self._device):
-            prepared: dict[str, Any] = self.model.prepare(latents, levels, (height, width))
+            prepared: dict[str, Any] = self.model.prepare(latents, levels, latent_size)
             with edit_features(self._prior.unet, self.model.edits(prepared)):
-                with torch.no_grad():
-                    for now, then in pairwise(walked):
-                        # DDIM without added noise (Song, Meng, Ermon 2021, eq. 12 with sigma = 0).
-                        clean, noise = self._prior.split(self._prior.denoise(noisy, now).float(), noisy, now)
-                        noisy = self._prior.add_noise(clean, noise, then)
-                output = self._prior.denoise(noisy, walked[-1]).float()
-            clean, _ = self._prior.split(output, noisy, walked[-1])
+                clean = predict_at_end(self._prior, self._prior.denoise, noise, timesteps)
             made = self._prior.decode(clean, size).float()
         loss = self._config.pixel_weight * functional.l1_loss(made, images)
         return loss if self._perceptual is None else loss + self._perceptual(made, images).mean()

@@ -23,7 +23,7 @@ class HyperpriorTrainConfig(CommonSettings):
     lambda_low: float = 0.000012
     lambda_high: float = 0.008
     crop: int = 128
-    learning_rate: float = 5e-4
+    learning_rate: float = 1e-3
     batch: int = 0
 
     @property

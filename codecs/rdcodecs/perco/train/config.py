@@ -23,8 +23,11 @@ class PerCoTrainConfig(CommonSettings):
         codebook_decay: of the moving averages that entries follow.
         dead_share: an entry that is chosen less often than this share of the mean is placed anew.
         revive_until: share of the training after which entries are left where they are.
-        perceptual_weight: of the perceptual distance of predicted pictures; 0 leaves it out.
+        perceptual_weight: of the loss on pictures (see `PerCoTask`); 0 leaves it out.
+        pixel_weight: of the mean absolute error in it, beside the perceptual distance.
+        perceptual_from: share of the training after which it acts.
         perceptual_images: of a batch, on which it is computed.
+        perceptual_steps: numbers of denoising steps, drawn from.
 
     Raises:
         ValueError: grids and codebooks do not make rate points.
@@ -36,14 +39,17 @@ class PerCoTrainConfig(CommonSettings):
     features: int = 64
     codebook_dim: int = 16
     crop: int = 32
-    learning_rate: float = 2e-4
+    learning_rate: float = 5e-4
     batch: int = 0
     commitment: float = 0.1
     codebook_decay: float = 0.98
     dead_share: float = 0.1
     revive_until: float = 0.8
     perceptual_weight: float = 0.0
-    perceptual_images: int = 8
+    pixel_weight: float = 1.0
+    perceptual_from: float = 0.5
+    perceptual_images: int = 2
+    perceptual_steps: tuple[int, ...] = (5, 10)
 
     def rate_points(self, in_channels: int) -> list[HyperEncoderConfig]:
         """Return the shapes of the hyper-encoders, for a latent of so many channels.

@@ -14,7 +14,7 @@ from rdcodecs.perco.train.task import PerCoTask
 from rdcodecs.perco.weights import FOLDER, save_perco
 from rdcodecs.prior import load
 from rdcodecs.prior.folder import locate
-from rdcodecs.prior.train.latents import make_latents
+from rdcodecs.prior.train.latents import stored_latents
 from rdcodecs.prior.train.losses import Perceptual
 from rdcodecs.training.data import Crops
 from rdcodecs.training.errors import TrainingError
@@ -61,7 +61,7 @@ class PerCoSession(Session[PerCoTask]):
     def _task(self) -> PerCoTask:
         # In single precision also on a GPU: it is trained under autocast.
         prior = load(self.prior, dtype=torch.float32, device=self.run.device)
-        latents = make_latents(prior.vae, self.crops, self.run.device)
+        latents = stored_latents(self.out, prior.vae, self.crops, self.run.device)
         try:
             points = self.config.rate_points(prior.channels)
         except ValueError as error:

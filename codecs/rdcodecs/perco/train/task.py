@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from rdcodecs.codec import Image
 from rdcodecs.digests import network_digest
@@ -16,6 +17,7 @@ from rdcodecs.pixels import to_images
 from rdcodecs.prior import Prior
 from rdcodecs.prior.train.latents import Latents
 from rdcodecs.prior.train.losses import Perceptual
+from rdcodecs.prior.train.walk import draw_walk, predict_at_end
 from rdcodecs.training.data import Order, random_crops, step_generator
 from rdcodecs.training.learner import Learner
 from rdcodecs.training.pictures import grid
@@ -31,7 +33,9 @@ class PerCoTask(Learner[PerCoNetwork]):
     """PerCo in training: squared error of the prior's prediction target, at all rate points alike.
 
     Each image of a batch is coded at one rate point, all points in turn. The text is the prior's "no text": training
-    images have no captions, so that only a prior that was fine-tuned elsewhere can be steered by text.
+    images have no captions, so that only a prior that was fine-tuned elsewhere can be steered by text. In the later
+    part pictures can be judged besides, as in `rdcodecs.fusion.train.task.FusionTask`; the reference judges what is
+    predicted from noised true images.
 
     Args:
         config: of the training.
@@ -91,14 +95,15 @@ class PerCoTask(Learner[PerCoNetwork]):
         self._begin(clean, levels, generator)
         # Quantised in full precision: near ties decide which entry is chosen.
         features, quantised = self.model.quantise(clean, levels)
-        errors, predicted = self._errors(self.model, clean, features, timesteps, noise)
+        errors = self._errors(self.model, clean, features, timesteps, noise)
         distance = torch.stack([each.distance for each in quantised.values()]).mean()
         loss = errors.mean() + config.commitment * distance
         shown = {"mse": errors.detach().mean(), "distance": distance.detach()}
-        if config.perceptual_weight and self._perceptual is not None:
-            shown["perceptual"] = self._likeness(clean, predicted, timesteps)
-            loss = loss + config.perceptual_weight * shown["perceptual"]
-            shown["perceptual"] = shown["perceptual"].detach()
+        if config.perceptual_weight and progress >= config.perceptual_from:
+            seen = slice(config.perceptual_images)
+            pictured = self._picture_loss(clean[seen], features[seen], generator)
+            loss = loss + config.perceptual_weight * pictured
+            shown["picture"] = pictured.detach()
         log = self.descend(loss, step, progress)
         return log | shown | self._move_codebooks(quantised, progress, generator)
 
@@ -120,7 +125,7 @@ class PerCoTask(Learner[PerCoNetwork]):
                 clean = self._held_out[part]
                 features, quantised = self.average.model.quantise(clean, torch.full((len(part),), level))
                 counts += torch.bincount(quantised[level].indices.reshape(-1), minlength=len(counts))
-                errors, _ = self._errors(self.average.model, clean, features, timesteps[part], noise[part])
+                errors = self._errors(self.average.model, clean, features, timesteps[part], noise[part])
                 total += errors.sum()
             figures[f"loss_{level}"] = float(total) / len(noise)
             figures[f"perplexity_{level}"] = float(perplexity(counts))
@@ -165,27 +170,29 @@ class PerCoTask(Learner[PerCoNetwork]):
 
     def _errors(
         self, network: PerCoNetwork, clean: Tensor, features: Tensor, timesteps: Tensor, noise: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """Return each latent's mean squared error, shape (N,), and the clean latents that are predicted."""
+    ) -> Tensor:
+        """Return each latent's mean squared error, shape (N,)."""
         alpha = self._alphas[timesteps].reshape(-1, 1, 1, 1)
         signal, sigma = alpha.sqrt(), (1 - alpha).sqrt()
         noisy = signal * clean + sigma * noise
         with mixed_precision(self._device):
             output = network.denoise(noisy, timesteps, features, self.prior.null_embedding).float()
         # Salimans and Ho 2022, appendix D.
-        if self.prior.prediction_type == "v_prediction":
-            wanted, predicted = signal * noise - sigma * clean, signal * noisy - sigma * output
-        else:
-            wanted, predicted = noise, (noisy - sigma * output) / signal.clamp(min=1e-3)
-        return (output - wanted).square().mean(dim=(1, 2, 3)), predicted
+        wanted = signal * noise - sigma * clean if self.prior.prediction_type == "v_prediction" else noise
+        return (output - wanted).square().mean(dim=(1, 2, 3))
 
-    def _likeness(self, clean: Tensor, predicted: Tensor, timesteps: Tensor) -> Tensor:
-        """Return the perceptual distance of the predicted pictures, each weighed by how much of it noise has left."""
-        count = self._config.perceptual_images
-        assert self._perceptual is not None  # noqa: S101 - the caller has seen to it
+    def _picture_loss(self, clean: Tensor, features: Tensor, generator: torch.Generator) -> Tensor:
+        """Return the distance between decoded latents and what is predicted of them somewhere on the sampler's way."""
+        timesteps = draw_walk(self.prior, self._config.perceptual_steps, generator)
+        noise = torch.randn(clean.shape, generator=generator, device=self._device)
+
+        def denoise(noisy: Tensor, timestep: int) -> Tensor:
+            places = torch.full((len(noisy),), timestep, device=self._device)
+            return self.model.denoise(noisy, places, features, self.prior.null_embedding)
+
         with mixed_precision(self._device):
             with torch.no_grad():
-                wanted = self.prior.decode(clean[:count]).clamp(-1, 1)
-            made = self.prior.decode(predicted[:count]).clamp(-1, 1)
-            distances = self._perceptual(made.float(), wanted.float())
-        return (self._alphas[timesteps[:count]] * distances).mean()
+                wanted = self.prior.decode(clean).clamp(-1, 1).float()
+            made = self.prior.decode(predict_at_end(self.prior, denoise, noise, timesteps)).float()
+        loss = self._config.pixel_weight * functional.l1_loss(made, wanted)
+        return loss if self._perceptual is None else loss + self._perceptual(made, wanted).mean()

@@ -25,6 +25,7 @@ from rdcodecs.prior.train.losses import (
 from rdcodecs.training.average import Average
 from rdcodecs.training.data import Crops, Order, random_crops, step_generator
 from rdcodecs.training.errors import TrainingError
+from rdcodecs.training.muon import Muon
 from rdcodecs.training.pictures import grid
 from rdcodecs.training.state import load_module, load_optimizer, module_tensors, optimizer_tensors
 from rdcodecs.training.task import mixed_precision, schedule, update
@@ -115,9 +116,8 @@ class AutoencoderTask:
         self._judge = judge.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._encoding = nn.ModuleList([part for _, part in encoding_parts(self.model)])
         self.average: Average[Any] = Average(self.model, config.ema_gamma)
-        fused = device.type == "cuda"
-        self._optimizer = torch.optim.AdamW(self.model.parameters(), betas=(0.9, 0.99), weight_decay=1e-4, fused=fused)
-        self._judge_optimizer = torch.optim.AdamW(self._judge.parameters(), betas=(0.5, 0.9), fused=fused)
+        self._optimizer = Muon(self.model.parameters(), weight_decay=1e-4)
+        self._judge_optimizer = torch.optim.AdamW(self._judge.parameters(), betas=(0.5, 0.9))
         self._train = crops.train.to(device)
         self._held_out = crops.held_out[:_EVALUATED]
         batch = self._config.batch or (64 if device.type == "cuda" else 8)

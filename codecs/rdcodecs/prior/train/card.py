@@ -14,7 +14,11 @@ EVALUATION = "evaluation.json"
 """What was measured of it; in its folder."""
 SHEET = "samples.webp"
 
-_PARTS = {"vae": ("Training the autoencoder", "autoencoder"), "unet": ("Training the U-Net", "unet")}
+_PARTS = {
+    "vae": ("Training the autoencoder", "autoencoder"),
+    "decoder": ("Going on with its decoder alone", "autoencoder"),
+    "unet": ("Training the U-Net", "unet"),
+}
 """Part → title of its section, and the name of its settings."""
 
 
@@ -23,7 +27,7 @@ def record_part(path: Path, part: str, facts: Mapping[str, Any]) -> None:
 
     Args:
         path: the record's file.
-        part: "vae" or "unet".
+        part: "vae", "decoder" (the autoencoder with its encoder frozen) or "unet".
         facts: of `training_record`.
     """
     record = read_json(path) if path.is_file() else {"parts": {}}
@@ -50,10 +54,11 @@ def write_card(folder: Path) -> Path:
         The card's path.
     """
     lines = ["# A tiny latent diffusion model", ""]
+    autoencoder = read_json(folder / "vae" / "config.json")["_class_name"]
     lines += [
-        "An `AutoencoderKL` (stride 8, 4 channels) and an unconditional `UNet2DConditionModel` in the format of "
+        f"An `{autoencoder}` (stride 8, 4 channels) and an unconditional `UNet2DConditionModel` in the format of "
         "diffusers: `rdcodecs.prior.load` reads it, and so does `from_pretrained` on `vae/` and `unet/`. "
-        "fp16 safetensors; latents have mean 0 and standard deviation 1 on the training images.",
+        "fp16 safetensors; each latent channel has standard deviation 1 on the training images.",
         "",
         *notes(folder),
     ]

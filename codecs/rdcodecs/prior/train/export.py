@@ -75,3 +75,7 @@ def _save_half(module: nn.Module, folder: Path) -> None:
     # Contiguous: safetensors stores no memory layouts.
     model.to(memory_format=torch.contiguous_format)
     model.save_pretrained(folder, safe_serialization=True)
+    # diffusers remembers where a model was loaded from: a path of this machine, which is nobody's business.
+    path = folder / "config.json"
+    config = {key: value for key, value in read_json(path).items() if key != "_name_or_path"}
+    path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")

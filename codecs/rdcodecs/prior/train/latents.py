@@ -2,9 +2,12 @@
 
 import hashlib
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from rdcodecs.pixels import to_tensor
@@ -26,6 +29,31 @@ class Latents:
     train: Tensor
     held_out: Tensor
     encoder: str
+
+
+def stored_latents(folder: Path, autoencoder: nn.Module, crops: Crops, device: torch.device) -> Latents:
+    """Return the latents of all crops, from a file in a training's folder where an earlier run has left them there.
+
+    The file's name tells encoder and images, so that it can be copied to other trainings of the same.
+
+    Args:
+        folder: of the training.
+        autoencoder: makes the latents.
+        crops: the images.
+        device: where to make them.
+    """
+    digest = encoder_digest(autoencoder)
+    path = folder / f"latents-{digest[:12]}-{crops.digest[:12]}.safetensors"
+    if path.is_file():
+        try:
+            tensors = load_file(path, device=str(device))
+            return Latents(tensors["train"], tensors["held_out"], digest)
+        except (SafetensorError, KeyError):
+            pass  # half written: they are made anew
+    made = make_latents(autoencoder, crops, device)
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file({"train": made.train.cpu().contiguous(), "held_out": made.held_out.cpu().contiguous()}, path)
+    return made
 
 
 @torch.inference_mode()

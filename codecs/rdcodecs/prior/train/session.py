@@ -1,6 +1,7 @@
 """Train a whole model in a folder: the autoencoder, the U-Net on its latents, the exported model."""
 
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ from rdcodecs.prior.train.autoencoder import AutoencoderTask, make_autoencoder
 from rdcodecs.prior.train.card import record_part
 from rdcodecs.prior.train.config import TrainConfig
 from rdcodecs.prior.train.export import export_autoencoder, export_unet, whitened
-from rdcodecs.prior.train.latents import make_latents
+from rdcodecs.prior.train.latents import stored_latents
 from rdcodecs.prior.train.losses import Perceptual
 from rdcodecs.prior.train.unet import UNetTask, make_unet, scheduler_config
 from rdcodecs.training.data import Crops
@@ -98,8 +99,12 @@ class PriorSession:
             if not self.config.autoencoder.freeze_encoder:
                 averaged = whitened(averaged, self.crops.train[:_MEASURED])
             export_autoencoder(averaged, self.model)
+        if self.start is not None and (self.start / RECORD).is_file() and not (self.model / RECORD).is_file():
+            # What it began from was trained too.
+            shutil.copyfile(self.start / RECORD, self.model / RECORD)
         facts = training_record(read_log(self.out / task.name), self.config, self.crops, str(self.run.device))
-        record_part(self.model / RECORD, task.name, facts)
+        alone = task.name == "vae" and self.config.autoencoder.freeze_encoder
+        record_part(self.model / RECORD, "decoder" if alone else task.name, facts)
 
     def _autoencoder_task(self) -> AutoencoderTask:
         model = self._begin("vae", lambda: make_autoencoder(self.config.autoencoder))
@@ -114,7 +119,7 @@ class PriorSession:
         autoencoder = load_network(source, "vae")
         if source != self.model:
             export_autoencoder(autoencoder, self.model)
-        latents = make_latents(autoencoder, self.crops, self.run.device)
+        latents = stored_latents(self.out, autoencoder, self.crops, self.run.device)
         model = self._begin("unet", lambda: make_unet(self.config.unet))
         return UNetTask(self.config, latents, autoencoder, self.run.device, model, compiled=self.run.compiled)
 

@@ -197,6 +197,11 @@ def test_a_decoder_can_go_on_alone(tmp_path: Path, trained: PriorSession) -> Non
     moved = {name for name, value in after.items() if not torch.equal(value, before[name])}
     assert moved
     assert not any(name.startswith(("encoder.", "quant_conv.")) for name in moved)
+    # Where it was loaded from stays on this machine.
+    assert str(trained.model) not in (session.model / "vae" / "config.json").read_text()
+    # The card goes on telling how the rest was trained.
+    card = write_card(session.model).read_text()
+    assert all(f"\n{steps} steps in" in card for steps in (12, 3, 6))
 
 
 def test_an_autoencoder_of_shuffled_pixels_trains_and_goes_on(tmp_path: Path) -> None:
@@ -264,6 +269,21 @@ def test_a_unet_does_not_go_on_with_other_latents(tmp_path: Path, trained: Prior
     make_session(tmp_path).train("vae", Budget(steps=1))
     with pytest.raises(TrainingError, match="begun with other encoder"):
         make_session(tmp_path).train("unet", Budget(steps=2))
+
+
+def test_latents_are_made_once(tmp_path: Path, trained: PriorSession, monkeypatch: pytest.MonkeyPatch) -> None:
+    import shutil
+
+    shutil.copytree(trained.model / "vae", tmp_path / "model" / "vae")
+    (stored,) = trained.out.glob("latents-*.safetensors")
+    kept = tmp_path / stored.name
+    kept.write_bytes(stored.read_bytes()[:-5])  # as a killed process leaves it: it is not trusted
+    first = make_session(tmp_path, rhythm=Rhythm(log_steps=2), report=_stop_at(2))
+    assert first.train("unet", Budget(steps=6)) is Outcome.INTERRUPTED
+    assert kept.read_bytes() == stored.read_bytes()
+    monkeypatch.setattr("rdcodecs.prior.train.latents.make_latents", None)
+    make_session(tmp_path).train("unet", Budget(steps=6))
+    assert_same_weights(tmp_path / "unet", trained.out / "unet")
 
 
 def test_a_unet_needs_an_autoencoder(tmp_path: Path) -> None:
