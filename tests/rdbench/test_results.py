@@ -10,6 +10,9 @@ from rdbench.bd import bd_rate
 from rdbench.compare import paired_curves
 from rdbench.curves import curve_data
 from rdbench.interop import load_published
+from rdbench.paper.cast import Cast
+from rdbench.paper.claims import judge_claims
+from rdbench.paper.tables import claim_rows
 from rdbench.records import load_records
 
 RESULTS = Path(__file__).parents[2] / "results"
@@ -58,3 +61,11 @@ def test_the_table_in_the_readme_is_that_of_the_results() -> None:
             row = bd.loc[(label.strip(" `"), metric)]
             expected = f"{row['bd_rate']:+.1f} % ({row['bd_rate_low']:+.1f} to {row['bd_rate_high']:+.1f})"
             assert figure.strip() == expected
+
+
+def test_the_readme_shows_the_claims_as_they_were_measured() -> None:
+    readme = (RESULTS.parent / "README.md").read_text()
+    rows = claim_rows(judge_claims(Cast(load_records(RESULTS / "aigc"))))
+    assert len(rows) > 10
+    for row in rows:
+        assert f"| {' | '.join(row[name] for name in ('claim', 'document', 'ours', 'verdict', 'size'))} |" in readme

@@ -32,7 +32,9 @@ def match_neighbourhoods(pictures: Tensor, reference: Tensor) -> Tensor:
 
 
 def _smoothed(pictures: Tensor) -> Tensor:
-    # Twice a box is close to a bell, and needs no kernel.
+    # Twice a box is close to a bell, and needs no kernel. Rows and columns apart are the same mean, and far less work.
     for _ in range(2):
-        pictures = functional.avg_pool2d(pictures, _WINDOW, stride=1, padding=_WINDOW // 2, count_include_pad=False)
+        for window in ((_WINDOW, 1), (1, _WINDOW)):
+            padding = (window[0] // 2, window[1] // 2)
+            pictures = functional.avg_pool2d(pictures, window, stride=1, padding=padding, count_include_pad=False)
     return pictures
