@@ -31,6 +31,7 @@ def test_there_are_notebooks() -> None:
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_runs_and_prints_the_same(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", f"{FOLDER.parent / 'bench'}:{FOLDER.parent / 'codecs'}")
+    monkeypatch.delenv("RDBENCH_PRIOR", raising=False)
     stored = nbformat.read(path, as_version=4)
     fresh = nbformat.read(path, as_version=4)
     nbclient.NotebookClient(fresh, timeout=300, kernel_name="python3").execute()
