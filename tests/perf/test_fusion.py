@@ -97,8 +97,9 @@ def test_shares(fusion, stream, record_property) -> None:
         ten = seconds(lambda: prior.sample(noise, 10))
         picture = seconds(lambda: prior.decode(noise, SIZE))
         bare = seconds(lambda: prior.denoise(noise, 500))
-        adapter = seconds(lambda: fusion.control.prepare(stored.latents[None], levels, (64, 64)))
-        prepared = fusion.control.prepare(stored.latents[None], levels, (64, 64))
+        sketch = prior.encode(fusion.hyperprior.draw([stored]).clamp(-1, 1))
+        adapter = seconds(lambda: fusion.control.prepare(stored.latents[None], levels, (64, 64), sketch))
+        prepared = fusion.control.prepare(stored.latents[None], levels, (64, 64), sketch)
         with edit_features(prior.unet, fusion.control.edits(prepared)):
             steered = seconds(lambda: prior.denoise(noise, 500))
     whole = seconds(lambda: fusion.decode(stream))

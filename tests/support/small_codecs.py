@@ -39,8 +39,8 @@ def fusion_session(
 ) -> FusionSession:
     """A session with `settings` of its own, and `l2_distance` as perceptual distance."""
     micro = FUSION_PRESETS["micro"]
-    shape = dataclasses.replace(micro.shape, kind=kind)
-    config = dataclasses.replace(micro, shape=shape, held_out=0.2, **(settings or {}))
+    shaped = {"shape": dataclasses.replace(micro.shape, kind=kind), "held_out": 0.2}
+    config = dataclasses.replace(micro, **shaped | dict(settings or {}))  # type: ignore[arg-type]
     crops = read_crops(smooth_images(12), side=config.store, per_image=1, held_out=config.held_out)
     hyperprior = load_hyperprior(weights / "hyperprior")
     frozen = load(prior, dtype=torch.float32)

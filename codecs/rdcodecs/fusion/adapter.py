@@ -21,18 +21,26 @@ class Adapter(nn.Module):
         levels: rate levels of the hyperprior.
         strides: resolutions wanted, in samples of the prior's latent; powers of two.
         prior_stride: pixels to a sample of the prior's latent; at most the hyperprior's 16.
+        prior_channels: of the prior's latent.
     """
 
     def __init__(
-        self, config: FusionConfig, channels: int, levels: int, strides: Sequence[int], prior_stride: int
+        self,
+        config: FusionConfig,
+        channels: int,
+        levels: int,
+        strides: Sequence[int],
+        prior_stride: int,
+        prior_channels: int,
     ) -> None:
         super().__init__()
         if STRIDE % prior_stride:
             raise ValueError(f"a prior of stride {prior_stride} cannot be steered: {STRIDE} must be a multiple of it")
         own = STRIDE // prior_stride
         self.strides = tuple(sorted(set(strides)))
-        self.head = nn.Conv2d(channels, config.wide, 3, padding=1)
-        self.stages = nn.ModuleDict({str(own): Stage(config.wide, config.blocks, levels)})
+        self.head = nn.Conv2d(channels, self.width(config, own), 3, padding=1)
+        self.stages = nn.ModuleDict({str(own): Stage(self.width(config, own), config.blocks, levels)})
+        self.sketch = nn.Conv2d(prior_channels, self.width(config, 1), 3, padding=1) if config.sketch else None
         self.resize = nn.ModuleDict()
         # From the resolution of the latent itself to finer and to coarser ones, each from the one before.
         self._own = own
@@ -52,21 +60,30 @@ class Adapter(nn.Module):
         """Return the channels of the features at a stride."""
         return config.width if stride == 1 else config.wide
 
-    def forward(self, latents: Tensor, levels: Tensor, size: tuple[int, int]) -> dict[int, Tensor]:
+    def forward(
+        self, latents: Tensor, levels: Tensor, size: tuple[int, int], sketch: Tensor | None = None
+    ) -> dict[int, Tensor]:
         """Return features by stride: shape (N, width, ceil(h / stride), ceil(w / stride)).
 
         Args:
             latents: decoded, gain undone, shape (N, M, ceil(h·s / 16), ceil(w·s / 16)) for a prior of stride s.
             levels: shape (N,).
             size: (h, w) of the prior's latent.
+            sketch: the auxiliary decoder's picture as a latent of the prior, shape (N, C, h, w).
         """
-        pyramid = {self._own: self.stages[str(self._own)](self.head(latents), levels)}
+        pyramid = {self._own: self._stage(self._own, self.head(latents), levels, sketch)}
         for way in (self._finer, self._coarser):
             features = pyramid[self._own]
             for stride in way:
                 features = self.resize[str(stride)](functional.leaky_relu(features, 0.1))
                 # The image was padded to whole samples of the decoded latent.
                 height, width = (-(-length // stride) for length in size)
-                features = self.stages[str(stride)](features[..., :height, :width], levels)
+                features = self._stage(stride, features[..., :height, :width], levels, sketch)
                 pyramid[stride] = features
         return {stride: pyramid[stride] for stride in self.strides}
+
+    def _stage(self, stride: int, features: Tensor, levels: Tensor, sketch: Tensor | None) -> Tensor:
+        if self.sketch is not None and stride == 1:
+            features = features + self.sketch(sketch)
+        made: Tensor = self.stages[str(stride)](features, levels)
+        return made

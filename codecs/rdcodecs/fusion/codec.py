@@ -203,11 +203,14 @@ class FusionCodec(Codec):
         size = stored[0].size
         latents = torch.stack([item.latents for item in stored])
         levels = torch.tensor([item.level for item in stored], device=latents.device)
-        auxiliary = None
-        if self._start == "auxiliary" or self._renormalize in ("auxiliary", "local"):
+        auxiliary = sketch = None
+        sketched = self._start == "auxiliary" or self.control.config.sketch
+        if sketched or self._renormalize in ("auxiliary", "local"):
             auxiliary = self.hyperprior.draw(stored)
-        start = prior.encode(auxiliary.clamp(-1, 1)) if auxiliary is not None and self._start == "auxiliary" else None
-        prepared = self.control.prepare(latents.to(prior.dtype), levels, prior.latent_size(size))
+        if auxiliary is not None and sketched:
+            sketch = prior.encode(auxiliary.clamp(-1, 1))
+        start = sketch if self._start == "auxiliary" else None
+        prepared = self.control.prepare(latents.to(prior.dtype), levels, prior.latent_size(size), sketch)
         noise = prior.noise(size, [source.seed for source in sources])
         with edit_features(prior.unet, self.control.edits(prepared)):
             drawn = prior.sample(noise, steps, start=start, strength=_STRENGTH)

@@ -21,6 +21,8 @@ class FusionConfig:
         blocks: its residual blocks at each resolution.
         heads: of the attention.
         head_channels: of each head.
+        sketch: give the adapter the latent of the auxiliary decoder's picture too; our choice, the document's decodes
+            without that decoder.
     """
 
     kind: Kind = "attentive"
@@ -29,6 +31,7 @@ class FusionConfig:
     blocks: int = 1
     heads: int = 4
     head_channels: int = 16
+    sketch: bool = False
 
 
 def fusion_sites(sites: Mapping[str, Site]) -> dict[str, Site]:

@@ -23,15 +23,23 @@ class Control(nn.Module):
         channels: of the decoded latent.
         levels: rate levels of the hyperprior.
         prior_stride: pixels to a sample of the prior's latent.
+        prior_channels: of the prior's latent.
     """
 
     def __init__(
-        self, config: FusionConfig, sites: Mapping[str, Site], channels: int, levels: int, prior_stride: int
+        self,
+        config: FusionConfig,
+        sites: Mapping[str, Site],
+        channels: int,
+        levels: int,
+        prior_stride: int,
+        prior_channels: int,
     ) -> None:
         super().__init__()
         self.config = config
         self.sites = dict(sites)
-        self.adapter = Adapter(config, channels, levels, [site.stride for site in sites.values()], prior_stride)
+        strides = [site.stride for site in sites.values()]
+        self.adapter = Adapter(config, channels, levels, strides, prior_stride, prior_channels)
         # Module names may not have full stops.
         self.fusions = nn.ModuleDict(
             {
@@ -40,15 +48,18 @@ class Control(nn.Module):
             }
         )
 
-    def prepare(self, latents: Tensor, levels: Tensor, size: tuple[int, int]) -> dict[str, Any]:
+    def prepare(
+        self, latents: Tensor, levels: Tensor, size: tuple[int, int], sketch: Tensor | None = None
+    ) -> dict[str, Any]:
         """Return what the fusion at each site needs of a decoded latent: computed once for all steps.
 
         Args:
             latents: decoded, gain undone.
             levels: shape (N,).
             size: (h, w) of the prior's latent.
+            sketch: the auxiliary decoder's picture as a latent of the prior, for a control that takes it.
         """
-        pyramid = self.adapter(latents, levels, size)
+        pyramid = self.adapter(latents, levels, size, sketch)
         return {name: self._fusion(name).prepare(pyramid[site.stride]) for name, site in self.sites.items()}
 
     def edits(self, prepared: Mapping[str, Any]) -> dict[str, Edit]:

@@ -48,9 +48,10 @@ def draw_links(codec: FusionCodec, image: Image, rate: float, steps: int = 10) -
     stored = codec.hyperprior.read(data)
     source, size = to_tensor(image).to(prior.device), stored.size
     levels = torch.tensor([stored.level], device=prior.device)
-    prepared = codec.control.prepare(stored.latents[None].to(prior.dtype), levels, prior.latent_size(size))
     auxiliary = codec.hyperprior.draw([stored]).clamp(-1, 1)
     own, coarse = prior.encode(source), prior.encode(auxiliary)
+    latents = stored.latents[None].to(prior.dtype)
+    prepared = codec.control.prepare(latents, levels, prior.latent_size(size), coarse)
     noise = prior.noise(size, [0])
 
     def sample(count: int, start: Tensor | None = None) -> Tensor:

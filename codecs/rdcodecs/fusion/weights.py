@@ -24,7 +24,8 @@ _FORMAT = 1
 def make_control(config: FusionConfig, prior: Prior, hyperprior: TrainedHyperprior) -> Control:
     """Return an untrained control that fits a prior and a hyperprior."""
     shape = hyperprior.config
-    return Control(config, fusion_sites(prior.sites), shape.latent_channels, shape.levels, prior.stride)
+    sites = fusion_sites(prior.sites)
+    return Control(config, sites, shape.latent_channels, shape.levels, prior.stride, prior.channels)
 
 
 def save_control(folder: Path, control: Control, prior: Prior, hyperprior: TrainedHyperprior) -> None:

@@ -11,11 +11,11 @@ from rdcodecs.prior.train.config import PRESETS
 from rdcodecs.prior.train.unet import make_unet
 
 
-def control_for(folder: Path, kind: str = "attentive") -> tuple[Control, object]:
+def control_for(folder: Path, kind: str = "attentive", **options: bool) -> tuple[Control, object]:
     prior = load(folder)
-    config = FusionConfig(kind=kind, width=8, wide=8, heads=2, head_channels=4)  # type: ignore[arg-type]
+    config = FusionConfig(kind=kind, width=8, wide=8, heads=2, head_channels=4, **options)  # type: ignore[arg-type]
     torch.manual_seed(0)
-    return Control(config, fusion_sites(prior.sites), 6, 3, prior.stride), prior
+    return Control(config, fusion_sites(prior.sites), 6, 3, prior.stride, prior.channels), prior
 
 
 @pytest.mark.parametrize("size", [(64, 64), (65, 127), (16, 40), (200, 72)])
@@ -30,6 +30,18 @@ def test_features_fit_the_prior_at_every_size(small_prior: Path, size: tuple[int
             steered = prior.denoise(noisy, 500)  # type: ignore[attr-defined]
     # Zero projections: the prior is as it was.
     torch.testing.assert_close(bare, steered, rtol=1e-4, atol=1e-5)
+
+
+def test_a_sketch_reaches_the_features_of_the_latent_s_own_size(small_prior: Path) -> None:
+    control, prior = control_for(small_prior, sketch=True)
+    latents, levels, size = torch.randn(1, 6, 4, 5), torch.tensor([1]), prior.latent_size((60, 80))  # type: ignore[attr-defined]
+    sketch = torch.randn(1, 4, *size)
+    with torch.no_grad():
+        one, other = (control.adapter(latents, levels, size, sketch * factor) for factor in (1, 2))
+    assert [bool(torch.equal(one[stride], other[stride])) for stride in sorted(one)] == [
+        False,
+        *[True] * (len(one) - 1),
+    ]
 
 
 @pytest.mark.parametrize("kind", ["attentive", "additive"])
@@ -71,7 +83,7 @@ def test_the_control_is_light(preset: str) -> None:
     unet = make_unet(PRESETS[preset].unet)
     from rdcodecs.prior.features import feature_sites
 
-    control = Control(FusionConfig(), fusion_sites(feature_sites(unet)), 128, 8, 8)
+    control = Control(FusionConfig(sketch=True), fusion_sites(feature_sites(unet)), 128, 8, 8, 4)
     share = _count(control) / _count(unet)
     assert share < 0.15
 

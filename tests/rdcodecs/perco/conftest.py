@@ -16,6 +16,7 @@ from rdcodecs.prior.train.autoencoder import make_autoencoder
 from rdcodecs.prior.train.config import PRESETS as PRIOR_PRESETS
 from rdcodecs.prior.train.export import export_autoencoder, export_unet
 from rdcodecs.prior.train.unet import make_unet, scheduler_config
+from rdcodecs.prior.train.walk import PictureSettings
 from rdcodecs.training.data import read_crops
 from rdcodecs.training.loop import Budget, Outcome
 from small_models import write_model
@@ -53,7 +54,7 @@ def make_session(start: Path) -> MakeSession:
 def small_perco(make_session: MakeSession, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A trained model in our own layout."""
     out = tmp_path_factory.mktemp("perco")
-    session = make_session(out, perceptual=l2_distance, perceptual_weight=0.1)
+    session = make_session(out, perceptual=l2_distance, pictures=PictureSettings(weight=0.1, images=1))
     assert session.train(Budget(steps=12)) is Outcome.FINISHED
     return out / "model"
 

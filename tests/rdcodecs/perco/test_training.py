@@ -1,5 +1,6 @@
 import argparse
 import dataclasses
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -113,6 +114,17 @@ def test_what_is_exported_is_what_was_averaged(small_perco: Path, make_session: 
     shutil.rmtree(out / "model")
     make_session(out).export()
     assert load_perco(out / "model").digest == model.digest
+
+
+def test_the_card_has_every_rate_point(small_perco: Path) -> None:
+    record = json.loads((small_perco / "perco" / "training.json").read_text())
+    card = (small_perco / "perco" / "README.md").read_text()
+    last = [line for line in read_log(small_perco.parent / "perco") if line["kind"] == "held_out"][-1]
+    for level, row in enumerate(record["rate_points"]):
+        assert row["perplexity"] == pytest.approx(last[f"perplexity_{level}"], rel=1e-4)
+        assert row["loss"] == pytest.approx(last[f"loss_{level}"], rel=1e-4)
+        assert f"| {row['codebook']} | {row['loss']:.4g} | {row['perplexity']:.4g} |" in card
+    assert len(record["rate_points"]) == len(load_perco(small_perco).points)
 
 
 def test_export_needs_a_state(make_session: MakeSession, tmp_path: Path) -> None:

@@ -46,7 +46,7 @@ def add_parser(models: "Commands") -> None:
         "--perceptual",
         choices=("alex", "vgg", "none"),
         default="none",
-        help="stage 2: ST-LPIPS backbone of the loss on pictures; its weight: --set perceptual_weight=1 (none)",
+        help="stage 2: ST-LPIPS backbone of the loss on pictures; its weight: --set pictures.weight=1 (none)",
     )
     add_run(fusion)
     fusion.add_argument("--compile", action="store_true", help="stage 1: compile the networks; worth it on a GPU")

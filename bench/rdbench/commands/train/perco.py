@@ -42,7 +42,7 @@ def add_parser(models: "Commands") -> None:
         "--perceptual",
         choices=("alex", "vgg", "none"),
         default="none",
-        help="ST-LPIPS backbone of the loss on pictures; its weight: --set perceptual_weight=1 (none)",
+        help="ST-LPIPS backbone of the loss on pictures; its weight: --set pictures.weight=1 (none)",
     )
     add_run(perco)
     perco.set_defaults(execute=execute)

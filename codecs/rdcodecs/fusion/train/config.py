@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 from rdcodecs.fusion.config import FusionConfig
+from rdcodecs.prior.train.walk import PictureSettings
 from rdcodecs.training.settings import CommonSettings
 
 
@@ -17,12 +18,7 @@ class FusionTrainConfig(CommonSettings):
         batch: crops to a step; 0 picks 16 on a CPU and 128 on a GPU.
         snr_gamma: of min-SNR weighting; 0 weighs all noise levels alike, which leaves more to those where the
             picture is still to be decided, and so to the control.
-        perceptual_weight: of the loss on pictures (see `FusionTask`), which the document does not have; 0 leaves it
-            out.
-        pixel_weight: of the mean absolute error in it, beside the perceptual distance.
-        perceptual_from: share of the training after which it acts.
-        perceptual_images: of a batch, on which it is computed.
-        perceptual_steps: numbers of denoising steps, drawn from.
+        pictures: whether and how pictures are judged.
     """
 
     shape: FusionConfig = field(default_factory=FusionConfig)
@@ -30,11 +26,7 @@ class FusionTrainConfig(CommonSettings):
     learning_rate: float = 1e-3
     batch: int = 0
     snr_gamma: float = 0.0
-    perceptual_weight: float = 0.0
-    pixel_weight: float = 1.0
-    perceptual_from: float = 0.5
-    perceptual_images: int = 2
-    perceptual_steps: tuple[int, ...] = (5, 10)
+    pictures: PictureSettings = field(default_factory=PictureSettings)
     warmup: int = 100
 
 

@@ -1,11 +1,11 @@
 """Stage 2: adapter and fusion learn to steer a frozen prior; encoder, entropy model and prior do not move."""
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from rdcodecs.codec import Image
 from rdcodecs.fusion.control import Control
@@ -15,7 +15,7 @@ from rdcodecs.pixels import to_images, to_tensor
 from rdcodecs.prior import Prior
 from rdcodecs.prior.features import edit_features
 from rdcodecs.prior.train.losses import Perceptual, min_snr_weight
-from rdcodecs.prior.train.walk import draw_walk, predict_at_end
+from rdcodecs.prior.train.walk import PictureLoss
 from rdcodecs.training.data import Crops, Order, random_crops, step_generator
 from rdcodecs.training.learner import Learner
 from rdcodecs.training.pictures import grid
@@ -30,9 +30,7 @@ _SHOWN_STEPS = 10
 class FusionTask(Learner[Control]):
     """A control in training, by the noise-prediction loss of the prior.
 
-    In the later part of the training pictures can be judged besides, which is our choice: DDIM runs from noise to one
-    of its steps, without gradients, and what the prior takes the clean latents for there is decoded and compared with
-    the source. So the control learns on what its own sampling gives it, not only on noised latents of true images.
+    In the later part of the training pictures can be judged besides (`PictureLoss`).
 
     Args:
         config: of the training.
@@ -41,7 +39,7 @@ class FusionTask(Learner[Control]):
         control: the network to begin with.
         prior: frozen, in float32, on the device.
         hyperprior: frozen, on the device.
-        perceptual: distance of pictures, for a `perceptual_weight` above 0.
+        perceptual: distance of pictures, where they are judged.
     """
 
     name = "fusion"
@@ -58,7 +56,7 @@ class FusionTask(Learner[Control]):
         perceptual: Perceptual | None = None,
     ) -> None:
         self._config = config
-        self._perceptual = perceptual
+        self._pictures = PictureLoss(config.pictures, prior, perceptual)
         self._device = device
         super().__init__(control, device, config, rate=config.learning_rate, weight_decay=1e-3)
         self._prior, self._hyperprior = prior, hyperprior
@@ -79,33 +77,19 @@ class FusionTask(Learner[Control]):
         images = batch.float().div_(127.5).sub_(1)
         count = len(images)
         levels = torch.randint(self._hyperprior.config.levels, (count,), generator=generator, device=self._device)
-        clean, latents = self._latents(images, levels)
+        clean, coded = self._coded(images, levels)
         timesteps = torch.randint(len(self._alphas), (count,), generator=generator, device=self._device)
         noise = torch.randn(clean.shape, generator=generator, device=self._device)
-        errors = self._errors(self.model, clean, latents, levels, timesteps, noise)
+        errors = self._errors(self.model, clean, coded, timesteps, noise)
         loss = (self._weights[timesteps] * errors).mean()
         shown = {"mse": errors.detach().mean()}
-        if config.perceptual_weight and progress >= config.perceptual_from:
-            seen = slice(config.perceptual_images)
-            pictured = self._picture_loss(images[seen], latents[seen], levels[seen], generator)
-            loss = loss + config.perceptual_weight * pictured
+        seen = self._pictures.chosen(step, progress, count)
+        if seen is not None:
+            with self._steered(self.model, coded[seen]):
+                pictured = self._pictures(images[seen], self._prior.denoise, generator)
+            loss = loss + pictured
             shown["picture"] = pictured.detach()
         return self.descend(loss, step, progress) | shown
-
-    def _picture_loss(self, images: Tensor, latents: Tensor, levels: Tensor, generator: torch.Generator) -> Tensor:
-        """Return the distance between sources and the pictures that are predicted somewhere on the sampler's way."""
-        timesteps = draw_walk(self._prior, self._config.perceptual_steps, generator)
-        size = (images.shape[2], images.shape[3])
-        latent_size = self._prior.latent_size(size)
-        shape = (len(images), self._prior.channels, *latent_size)
-        noise = torch.randn(shape, generator=generator, device=self._device)
-        with mixed_precision(self._device):
-            prepared: dict[str, Any] = self.model.prepare(latents, levels, latent_size)
-            with edit_features(self._prior.unet, self.model.edits(prepared)):
-                clean = predict_at_end(self._prior, self._prior.denoise, noise, timesteps)
-            made = self._prior.decode(clean, size).float()
-        loss = self._config.pixel_weight * functional.l1_loss(made, images)
-        return loss if self._perceptual is None else loss + self._perceptual(made, images).mean()
 
     @torch.no_grad()
     def evaluate(self) -> dict[str, float]:
@@ -113,12 +97,12 @@ class FusionTask(Learner[Control]):
         sums = dict.fromkeys(_TIMESTEPS, 0.0)
         for number, part in enumerate(torch.split(self._held_out, 16)):
             levels = torch.arange(len(part), device=self._device) % self._hyperprior.config.levels
-            clean, latents = self._latents(to_tensor(part.to(self._device)), levels)
+            clean, coded = self._coded(to_tensor(part.to(self._device)), levels)
             for timestep in _TIMESTEPS:
                 generator = step_generator(self._config.seed, f"held out {timestep}", number, self._device)
                 noise = torch.randn(clean.shape, generator=generator, device=self._device)
                 places = torch.full((len(part),), timestep, device=self._device)
-                errors = self._errors(self.average.model, clean, latents, levels, places, noise)
+                errors = self._errors(self.average.model, clean, coded, places, noise)
                 sums[timestep] += float(errors.sum())
         figures = {f"loss_{timestep}": value / len(self._held_out) for timestep, value in sums.items()}
         return figures | {"loss": sum(figures.values()) / len(figures)}
@@ -134,33 +118,53 @@ class FusionTask(Learner[Control]):
         rows = [originals.numpy()]
         for level in (0, last // 2, last):
             levels = torch.full((len(originals),), level, device=self._device)
-            prepared = self.average.model.prepare(
-                self._latents(images, levels)[1], levels, self._prior.latent_size(size)
-            )
-            with edit_features(self._prior.unet, self.average.model.edits(prepared)):
+            with self._steered(self.average.model, self._coded(images, levels)[1]):
                 drawn = self._prior.sample(noise, _SHOWN_STEPS)
             rows.append(to_images(self._prior.decode(drawn, size)))
         return grid(rows)
 
     @torch.no_grad()
-    def _latents(self, images: Tensor, levels: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the prior's latents of images, and the hyperprior's decoded ones with their gain undone."""
+    def _coded(self, images: Tensor, levels: Tensor) -> tuple[Tensor, "_Coded"]:
+        """Return the prior's latents of images, and what their streams tell."""
         network, coder = self._hyperprior.network, self._hyperprior.coder
         made, hyper = (tensor.cpu().numpy() for tensor in network.encode(images, levels))
         decoded = [coder.rounded(*item) for item in zip(made, hyper, levels.tolist(), strict=True)]
-        restored = network.restore(torch.stack([torch.from_numpy(item) for item in decoded]).to(self._device), levels)
-        return self._prior.encode(images).float(), restored
+        latents = network.restore(torch.stack([torch.from_numpy(item) for item in decoded]).to(self._device), levels)
+        sketch = None
+        if self._config.shape.sketch:
+            auxiliary = network.synthesis(latents, levels)[..., : images.shape[2], : images.shape[3]]
+            sketch = self._prior.encode(auxiliary.clamp(-1, 1))
+        clean = self._prior.encode(images).float()
+        return clean, _Coded(latents, levels, (clean.shape[2], clean.shape[3]), sketch)
 
-    def _errors(
-        self, control: Control, clean: Tensor, latents: Tensor, levels: Tensor, timesteps: Tensor, noise: Tensor
-    ) -> Tensor:
+    @contextmanager
+    def _steered(self, control: Control, coded: "_Coded") -> Iterator[None]:
+        """Let a control steer the prior, within the context, to what streams tell."""
+        with mixed_precision(self._device):
+            prepared = control.prepare(coded.latents, coded.levels, coded.size, coded.sketch)
+        with edit_features(self._prior.unet, control.edits(prepared)):
+            yield
+
+    def _errors(self, control: Control, clean: Tensor, coded: "_Coded", timesteps: Tensor, noise: Tensor) -> Tensor:
         """Return each image's mean squared error of what the prior predicts, shape (N,)."""
         alpha = self._alphas[timesteps].reshape(-1, 1, 1, 1)
         noisy = alpha.sqrt() * clean + (1 - alpha).sqrt() * noise
         velocity = self._prior.prediction_type == "v_prediction"
         wanted = alpha.sqrt() * noise - (1 - alpha).sqrt() * clean if velocity else noise
-        with mixed_precision(self._device):
-            prepared: dict[str, Any] = control.prepare(latents, levels, (clean.shape[2], clean.shape[3]))
-            with edit_features(self._prior.unet, control.edits(prepared)):
-                output = self._prior.denoise(noisy, timesteps)
+        with mixed_precision(self._device), self._steered(control, coded):
+            output = self._prior.denoise(noisy, timesteps)
         return (output.float() - wanted).square().mean(dim=(1, 2, 3))
+
+
+@dataclass(frozen=True)
+class _Coded:
+    """What the streams of a batch tell, as `Control.prepare` takes it."""
+
+    latents: Tensor
+    levels: Tensor
+    size: tuple[int, int]
+    sketch: Tensor | None
+
+    def __getitem__(self, places: Tensor) -> "_Coded":
+        sketch = None if self.sketch is None else self.sketch[places]
+        return _Coded(self.latents[places], self.levels[places], self.size, sketch)

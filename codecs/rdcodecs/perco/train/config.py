@@ -1,8 +1,9 @@
 """What of PerCo is trained, and how."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from rdcodecs.perco.config import HyperEncoderConfig
+from rdcodecs.prior.train.walk import PictureSettings
 from rdcodecs.training.settings import CommonSettings
 
 
@@ -23,11 +24,7 @@ class PerCoTrainConfig(CommonSettings):
         codebook_decay: of the moving averages that entries follow.
         dead_share: an entry that is chosen less often than this share of the mean is placed anew.
         revive_until: share of the training after which entries are left where they are.
-        perceptual_weight: of the loss on pictures (see `PerCoTask`); 0 leaves it out.
-        pixel_weight: of the mean absolute error in it, beside the perceptual distance.
-        perceptual_from: share of the training after which it acts.
-        perceptual_images: of a batch, on which it is computed.
-        perceptual_steps: numbers of denoising steps, drawn from.
+        pictures: whether and how pictures are judged.
 
     Raises:
         ValueError: grids and codebooks do not make rate points.
@@ -45,11 +42,7 @@ class PerCoTrainConfig(CommonSettings):
     codebook_decay: float = 0.98
     dead_share: float = 0.1
     revive_until: float = 0.8
-    perceptual_weight: float = 0.0
-    pixel_weight: float = 1.0
-    perceptual_from: float = 0.5
-    perceptual_images: int = 2
-    perceptual_steps: tuple[int, ...] = (5, 10)
+    pictures: PictureSettings = field(default_factory=PictureSettings)
 
     def rate_points(self, in_channels: int) -> list[HyperEncoderConfig]:
         """Return the shapes of the hyper-encoders, for a latent of so many channels.
@@ -80,7 +73,7 @@ PRESETS: dict[str, PerCoTrainConfig] = {
         codebook_dim=4,
         crop=8,
         batch=4,
-        perceptual_images=1,
+        pictures=PictureSettings(images=1),
         store=64,
         warmup=2,
     ),

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from rdcodecs.codec import Image
 from rdcodecs.digests import network_digest
@@ -17,7 +16,7 @@ from rdcodecs.pixels import to_images
 from rdcodecs.prior import Prior
 from rdcodecs.prior.train.latents import Latents
 from rdcodecs.prior.train.losses import Perceptual
-from rdcodecs.prior.train.walk import draw_walk, predict_at_end
+from rdcodecs.prior.train.walk import PictureLoss
 from rdcodecs.training.data import Order, random_crops, step_generator
 from rdcodecs.training.learner import Learner
 from rdcodecs.training.pictures import grid
@@ -34,8 +33,7 @@ class PerCoTask(Learner[PerCoNetwork]):
 
     Each image of a batch is coded at one rate point, all points in turn. The text is the prior's "no text": training
     images have no captions, so that only a prior that was fine-tuned elsewhere can be steered by text. In the later
-    part pictures can be judged besides, as in `rdcodecs.fusion.train.task.FusionTask`; the reference judges what is
-    predicted from noised true images.
+    part pictures can be judged besides (`PictureLoss`); the reference judges what is predicted from noised true images.
 
     Args:
         config: of the training.
@@ -43,7 +41,7 @@ class PerCoTask(Learner[PerCoNetwork]):
         device: where to train.
         network: to begin with.
         prior: the model that it begins from, in float32, on the device; its U-Net is replaced by the trained one.
-        perceptual: distance of pictures, for a `perceptual_weight` above 0.
+        perceptual: distance of pictures, where they are judged.
 
     Attributes:
         latents: of the images.
@@ -71,7 +69,7 @@ class PerCoTask(Learner[PerCoNetwork]):
         # Pictures are drawn with the averaged weights, which this object shares.
         prior.unet = self.average.model.unet
         self.prior = prior
-        self._perceptual = perceptual
+        self._pictures = PictureLoss(config.pictures, prior, perceptual)
         self._alphas = prior.alphas_cumprod.to(device)
         self._held_out = latents.held_out[:_EVALUATED].permute(0, 3, 1, 2)
         self._batch = config.batch or (160 if device.type == "cuda" else 16)
@@ -99,10 +97,10 @@ class PerCoTask(Learner[PerCoNetwork]):
         distance = torch.stack([each.distance for each in quantised.values()]).mean()
         loss = errors.mean() + config.commitment * distance
         shown = {"mse": errors.detach().mean(), "distance": distance.detach()}
-        if config.perceptual_weight and progress >= config.perceptual_from:
-            seen = slice(config.perceptual_images)
-            pictured = self._picture_loss(clean[seen], features[seen], generator)
-            loss = loss + config.perceptual_weight * pictured
+        seen = self._pictures.chosen(step, progress, len(clean))
+        if seen is not None:
+            pictured = self._judge(clean[seen], features[seen], generator)
+            loss = loss + pictured
             shown["picture"] = pictured.detach()
         log = self.descend(loss, step, progress)
         return log | shown | self._move_codebooks(quantised, progress, generator)
@@ -181,18 +179,13 @@ class PerCoTask(Learner[PerCoNetwork]):
         wanted = signal * noise - sigma * clean if self.prior.prediction_type == "v_prediction" else noise
         return (output - wanted).square().mean(dim=(1, 2, 3))
 
-    def _picture_loss(self, clean: Tensor, features: Tensor, generator: torch.Generator) -> Tensor:
-        """Return the distance between decoded latents and what is predicted of them somewhere on the sampler's way."""
-        timesteps = draw_walk(self.prior, self._config.perceptual_steps, generator)
-        noise = torch.randn(clean.shape, generator=generator, device=self._device)
+    def _judge(self, clean: Tensor, features: Tensor, generator: torch.Generator) -> Tensor:
+        """Return the loss on pictures, which are wanted as the autoencoder has them."""
 
         def denoise(noisy: Tensor, timestep: int) -> Tensor:
             places = torch.full((len(noisy),), timestep, device=self._device)
             return self.model.denoise(noisy, places, features, self.prior.null_embedding)
 
-        with mixed_precision(self._device):
-            with torch.no_grad():
-                wanted = self.prior.decode(clean).clamp(-1, 1).float()
-            made = self.prior.decode(predict_at_end(self.prior, denoise, noise, timesteps)).float()
-        loss = self._config.pixel_weight * functional.l1_loss(made, wanted)
-        return loss if self._perceptual is None else loss + self._perceptual(made, wanted).mean()
+        with torch.no_grad(), mixed_precision(self._device):
+            wanted = self.prior.decode(clean).clamp(-1, 1).float()
+        return self._pictures(wanted, denoise, generator)

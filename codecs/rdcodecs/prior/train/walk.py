@@ -1,12 +1,82 @@
 """What a sampler predicts on its way: for trainings that judge its own course, not only noised true images."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from rdcodecs.prior.model import Prior
+from rdcodecs.prior.train.losses import Perceptual
+from rdcodecs.training.task import mixed_precision
+
+Denoise = Callable[[Tensor, int], Tensor]
+"""From noisy latents (N, C, h, w) and a noise level to what the U-Net predicts, same shape."""
+
+
+@dataclass(frozen=True)
+class PictureSettings:
+    """How a training judges pictures.
+
+    Attributes:
+        weight: of the loss, beside the noise prediction's; 0 leaves it out.
+        pixel_weight: of the mean absolute error in it, beside the perceptual distance.
+        begin: share of the training after which it acts.
+        images: of a batch, on which it is computed.
+        steps: numbers of denoising steps, drawn from.
+    """
+
+    weight: float = 0.0
+    pixel_weight: float = 1.0
+    begin: float = 0.5
+    images: int = 2
+    steps: tuple[int, ...] = (5, 10)
+
+
+class PictureLoss:
+    """The distance between pictures and what a sampler takes them for on its way; our choice, not the papers'.
+
+    DDIM runs from noise to one of its steps, without gradients, and the clean latents that are predicted there are
+    decoded. So what steers the sampler learns on what its own sampling gives it.
+
+    Args:
+        settings: how.
+        prior: decodes, and has the noise levels.
+        perceptual: distance of pictures; without one the mean absolute error alone counts.
+    """
+
+    def __init__(self, settings: PictureSettings, prior: Prior, perceptual: Perceptual | None) -> None:
+        self._settings = settings
+        self._prior = prior
+        self._perceptual = perceptual
+
+    def chosen(self, step: int, progress: float, batch: int) -> Tensor | None:
+        """Return which images of a step's batch are judged, others at every step; `None` where none is."""
+        settings = self._settings
+        if not settings.weight or progress < settings.begin:
+            return None
+        return (torch.arange(settings.images) + step * settings.images) % batch
+
+    def __call__(self, pictures: Tensor, denoise: Denoise, generator: torch.Generator) -> Tensor:
+        """Return the distance, a scalar, weight included.
+
+        Args:
+            pictures: wanted, shape (N, 3, H, W) in [-1, 1].
+            denoise: steered by what is known of them.
+            generator: of noise and noise levels, on the pictures' device.
+        """
+        size = (pictures.shape[2], pictures.shape[3])
+        shape = (len(pictures), self._prior.channels, *self._prior.latent_size(size))
+        timesteps = draw_walk(self._prior, self._settings.steps, generator)
+        noise = torch.randn(shape, generator=generator, device=pictures.device)
+        with mixed_precision(pictures.device):
+            made = self._prior.decode(predict_at_end(self._prior, denoise, noise, timesteps), size).float()
+        loss = self._settings.pixel_weight * functional.l1_loss(made, pictures)
+        if self._perceptual is not None:
+            loss = loss + self._perceptual(made, pictures).mean()
+        return self._settings.weight * loss
 
 
 def draw_walk(prior: Prior, steps: Sequence[int], generator: torch.Generator) -> list[int]:
@@ -25,16 +95,14 @@ def draw_walk(prior: Prior, steps: Sequence[int], generator: torch.Generator) ->
     return timesteps[: draw(len(timesteps)) + 1]
 
 
-def predict_at_end(
-    prior: Prior, denoise: Callable[[Tensor, int], Tensor], noise: Tensor, timesteps: Sequence[int]
-) -> Tensor:
+def predict_at_end(prior: Prior, denoise: Denoise, noise: Tensor, timesteps: Sequence[int]) -> Tensor:
     """Go by DDIM from noise to the last of some noise levels, and return the clean latents predicted there.
 
     Only the last prediction has a gradient.
 
     Args:
         prior: for its noise levels and what its U-Net predicts.
-        denoise: from noisy latents and a noise level to the prediction.
+        denoise: the U-Net, steered.
         noise: standard normal, shape (N, C, h, w).
         timesteps: noise levels, falling, the first one that of pure noise; e.g. of `draw_walk`.
     """

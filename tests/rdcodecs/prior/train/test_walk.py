@@ -4,8 +4,10 @@ import pytest
 import torch
 
 from rdcodecs.prior import Prior
-from rdcodecs.prior.train.walk import draw_walk, predict_at_end
+from rdcodecs.prior.model import StepHook
+from rdcodecs.prior.train.walk import PictureLoss, PictureSettings, draw_walk, predict_at_end
 from small_models import make_unet, make_vae, scheduler_values
+from small_training import l2_distance
 
 
 def a_prior(prediction_type: str) -> Prior:
@@ -39,3 +41,35 @@ def test_the_prediction_is_the_sampler_s_and_has_a_gradient(kind: str) -> None:
         level = prior.alphas_cumprod[timesteps[-1]]
         each = -(1 - level).sqrt() / (1 if kind == "v_prediction" else level.sqrt())
         torch.testing.assert_close(gradient, each.reshape(1) * noise.numel(), rtol=1e-3, atol=1e-3)
+
+
+def test_the_judged_picture_is_one_on_the_way_of_the_sampler() -> None:
+    prior = a_prior("v_prediction")
+    loss = PictureLoss(PictureSettings(weight=2.0, pixel_weight=0.5, steps=(3,)), prior, l2_distance)
+    pictures = torch.rand((2, 3, 64, 48), generator=torch.Generator().manual_seed(1)) * 2 - 1
+    places = set()
+    for seed in range(12):
+        judged = float(loss(pictures, prior.denoise, torch.Generator().manual_seed(seed)))
+        generator = torch.Generator().manual_seed(seed)
+        place = len(draw_walk(prior, (3,), generator)) - 1
+        noise = torch.randn((2, 4, 8, 6), generator=generator)
+        clean: list[torch.Tensor] = []
+        prior.sample(noise, 3, on_step=_keep(clean))
+        with torch.no_grad():
+            made = prior.decode(clean[place].clone())
+        wanted = l2_distance(made, pictures).mean() + 0.5 * (made - pictures).abs().mean()
+        assert judged == pytest.approx(2 * float(wanted), rel=1e-3)
+        places.add(place)
+    assert places == {0, 1, 2}
+
+
+def _keep(clean: list[torch.Tensor]) -> StepHook:
+    return lambda _index, _latents, predicted: clean.append(predicted)
+
+
+def test_every_image_of_a_batch_has_its_turn() -> None:
+    loss = PictureLoss(PictureSettings(weight=1.0, begin=0.25, images=2), a_prior("epsilon"), None)
+    assert loss.chosen(0, 0.2, 5) is None
+    turns = [loss.chosen(step, 0.3, 5) for step in range(5)]
+    assert sorted(int(place) for turn in turns if turn is not None for place in turn) == sorted(2 * list(range(5)))
+    assert PictureLoss(PictureSettings(), a_prior("epsilon"), None).chosen(3, 0.9, 5) is None
