@@ -30,8 +30,9 @@ DEFAULT_STEPS = 10.0
 _PALETTE = (
     *("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000"),
     *("#882255", "#999933", "#332288", "#44AA99", "#777777"),
+    *("#8B4513", "#AA4499"),
 )
-_MARKERS = ("D", "s", "^", "p", "v", "P", "o", "<", ">", "X", "h", "d")
+_MARKERS = ("D", "s", "^", "p", "v", "P", "o", "<", ">", "X", "h", "d", "*", "H")
 HOLLOW = ("o", "s", "^", "D", "v")
 """Markers of published curves: those that can be told apart hollow."""
 _USUAL = {
@@ -47,6 +48,8 @@ _USUAL = {
     "perco": "#0072B2",
     "hyperprior": "#332288",
     "ours": "#D55E00",
+    "ours-ae": "#44AA99",
+    "ours-fe": "#AA4499",
 }
 """Colours that codecs keep from one experiment to the next."""
 

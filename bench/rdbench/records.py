@@ -1,6 +1,7 @@
 """records.csv: reading it, checking it, and telling which rows make one curve."""
 
 import json
+import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -163,6 +164,11 @@ def summary(records: pd.DataFrame) -> pd.DataFrame:
     return table.reset_index(drop=True)
 
 
+def step_suffix(steps: float) -> str:
+    """Return what the name of a curve says of its step count; NaN is none."""
+    return ", no steps" if math.isnan(steps) else f", {steps:g} step{'' if steps == 1 else 's'}"
+
+
 def _curve_names(variants: list[list[Any]]) -> list[str]:
     """Return a name for each (label, steps, options)."""
     read = [(str(label), steps, _options(text)) for label, steps, text in variants]
@@ -179,7 +185,7 @@ def _curve_names(variants: list[list[Any]]) -> list[str]:
     for label, steps, options in read:
         name = label
         if len(steps_of[label]) > 1:
-            name += f", {steps:g} steps" if steps == steps else ", no steps"
+            name += step_suffix(steps)
         for key, values in sorted(values_of.get(label, {}).items()):
             if len(values) > 1:
                 name += f", {key}={options.get(key, '-')}"

@@ -96,11 +96,11 @@ def test_published_points_may_come_in_any_order():
 
 def test_a_curve_is_found_by_name_or_by_a_label_that_has_one():
     records = pd.concat(
-        [make_records({"fusion": (1, 0)}, steps=(5, 10)), make_records({"vtm": (1, 0)})], ignore_index=True
+        [make_records({"fusion": (1, 0)}, steps=(1, 10)), make_records({"vtm": (1, 0)})], ignore_index=True
     )
     assert resolve_curve(records, "vtm") == "vtm"
-    assert curve_data(records, "fusion, 5 steps").steps == 5
-    with pytest.raises(CurveError, match="several curves, name one of them: fusion, 5 steps; fusion, 10 steps"):
+    assert curve_data(records, "fusion, 1 step").steps == 1
+    with pytest.raises(CurveError, match="several curves, name one of them: fusion, 1 step; fusion, 10 steps"):
         resolve_curve(records, "fusion")
     with pytest.raises(CurveError, match="unknown curve 'vtn': did you mean 'vtm'"):
         resolve_curve(records, "vtn")

@@ -26,6 +26,8 @@ from rdcodecs.registry import available_codecs, codec_class
 
 _SYMBOLS = {
     "D": "diamond",
+    "*": "star",
+    "H": "hexagon2",
     "s": "square",
     "^": "triangle-up",
     "p": "pentagon",

@@ -9,6 +9,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from rdbench.curves import MIN_COVERAGE, CurveData, all_curves
+from rdbench.records import step_suffix
 from rdbench.report.charts import rate_names
 from rdbench.report.numbers import plain
 
@@ -31,7 +32,7 @@ def step_charts(records: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def _without_steps(data: CurveData) -> str:
-    return data.label + data.name.removeprefix(data.label).removeprefix(f", {data.steps:g} steps")
+    return data.label + data.name.removeprefix(data.label).removeprefix(step_suffix(data.steps))
 
 
 def _codec(name: str, curves: Sequence[CurveData], rate_name: str) -> dict[str, Any]:
