@@ -5,10 +5,13 @@ from rdcodecs.prior.train.export import export_autoencoder, whitened
 from small_models import make_deep_vae, make_vae
 
 
-def test_whitening_is_exact(tmp_path) -> None:
-    vae = make_vae()
+def noise_images() -> torch.Tensor:
     generator = torch.Generator().manual_seed(0)
-    images = torch.randint(0, 256, (6, 64, 64, 3), generator=generator, dtype=torch.uint8)
+    return torch.randint(0, 256, (6, 64, 64, 3), generator=generator, dtype=torch.uint8)
+
+
+def test_whitening_is_exact(tmp_path) -> None:
+    vae, images = make_vae(), noise_images()
     white = whitened(vae, images, batch=4)
     pixels = to_tensor(images)
     with torch.no_grad():
@@ -29,9 +32,7 @@ def test_whitening_is_exact(tmp_path) -> None:
 
 
 def test_whitening_of_an_autoencoder_without_posterior(tmp_path) -> None:
-    vae = make_deep_vae()
-    generator = torch.Generator().manual_seed(0)
-    images = torch.randint(0, 256, (6, 64, 64, 3), generator=generator, dtype=torch.uint8)
+    vae, images = make_deep_vae(), noise_images()
     white = whitened(vae, images, batch=4)
     pixels = to_tensor(images)
     with torch.no_grad():
