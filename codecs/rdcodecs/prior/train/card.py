@@ -27,12 +27,24 @@ def record_part(path: Path, part: str, facts: Mapping[str, Any]) -> None:
 
     Args:
         path: the record's file.
-        part: "vae", "decoder" (the autoencoder with its encoder frozen) or "unet".
+        part: "vae", "unet", or of `next_decoder_part`.
         facts: of `training_record`.
     """
     record = read_json(path) if path.is_file() else {"parts": {}}
     record["parts"][part] = dict(facts)
     path.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+
+
+def next_decoder_part(start: Path | None) -> str:
+    """Return the name of a training of the decoder alone: "decoder", or "decoder 2" where its start has had one.
+
+    Args:
+        start: the model that it begins with.
+    """
+    path = start / RECORD if start is not None else None
+    parts = read_json(path)["parts"] if path is not None and path.is_file() else {}
+    before = sum(name.startswith("decoder") for name in parts)
+    return f"decoder {before + 1}" if before else "decoder"
 
 
 def recorded_config(folder: Path) -> TrainConfig:
@@ -64,8 +76,9 @@ def write_card(folder: Path) -> Path:
     ]
     if (folder / RECORD).is_file():
         for part, facts in read_json(folder / RECORD)["parts"].items():
-            title, settings = _PARTS[part]
-            lines += training_section(title, facts, facts["config"][settings])
+            name, _, number = part.partition(" ")
+            title, settings = _PARTS[name]
+            lines += training_section(f"{title}, {number}" if number else title, facts, facts["config"][settings])
     if (folder / EVALUATION).is_file():
         lines += _measured(read_json(folder / EVALUATION))
     if (folder / SHEET).is_file():

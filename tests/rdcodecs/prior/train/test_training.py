@@ -202,6 +202,11 @@ def test_a_decoder_can_go_on_alone(tmp_path: Path, trained: PriorSession) -> Non
     # The card goes on telling how the rest was trained.
     card = write_card(session.model).read_text()
     assert all(f"\n{steps} steps in" in card for steps in (12, 3, 6))
+    again = make_session(tmp_path / "again", session.config, start=session.model)
+    again.train("vae", Budget(steps=2))
+    card = write_card(again.model).read_text()
+    assert "## Going on with its decoder alone, 2\n" in card
+    assert all(f"\n{steps} steps in" in card for steps in (12, 3, 2))
 
 
 def test_an_autoencoder_of_shuffled_pixels_trains_and_goes_on(tmp_path: Path) -> None:
