@@ -2,7 +2,7 @@
 
 import operator
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -33,9 +33,8 @@ class Comparison:
         n_images: images averaged in both; 0 where only dataset means are known.
         bd_rate: BD-rate, or None where there is none.
         bd_quality: BD-quality, or None where there is none.
-        wins: images whose own BD-rate is below zero: `new` needs fewer bits.
-        losses: images whose own BD-rate is above zero.
-        undefined: images that have none, as their own curves are not monotone or do not overlap.
+        by_image: BD-rate of each image's own curves in percent, by name; NaN where they are not monotone or do not
+            overlap. Empty where only dataset means are known.
         encode_ratio: mean encode time of `new` over that of `base`, over the common images and all rates; NaN
             where a time is not known.
         decode_ratio: the same for decoding.
@@ -48,12 +47,30 @@ class Comparison:
     n_images: int = 0
     bd_rate: BDResult | None = None
     bd_quality: BDResult | None = None
-    wins: int = 0
-    losses: int = 0
-    undefined: int = 0
+    by_image: Mapping[str, float] = field(default_factory=dict)
     encode_ratio: float = np.nan
     decode_ratio: float = np.nan
     notes: tuple[str, ...] = field(default=())
+
+    @property
+    def wins(self) -> int:
+        """Images for which `new` needs fewer bits."""
+        return sum(value < 0 for value in self.by_image.values())
+
+    @property
+    def losses(self) -> int:
+        """Images for which `new` needs more bits."""
+        return sum(value > 0 for value in self.by_image.values())
+
+    @property
+    def undefined(self) -> int:
+        """Images that have no BD-rate of their own."""
+        return sum(np.isnan(value) for value in self.by_image.values())
+
+    def worst(self, count: int) -> list[tuple[str, float]]:
+        """Return the images for which `new` needs most bits, with their BD-rate, the worst first."""
+        known = [(image, value) for image, value in self.by_image.items() if not np.isnan(value)]
+        return sorted(known, key=lambda pair: -pair[1])[:count]
 
 
 def compare(
@@ -126,10 +143,10 @@ def _compare(base: CurveSource, new: CurveSource, metric: str, method: Method, r
         except BDError as error:
             notes.append(f"{name}: {error}")
             figures.append(None)
-    by_image = np.array([])
+    by_image: dict[str, float] = {}
     if anchor.images and anchor.images == test.images:
         try:
-            by_image = image_bd_rates(anchor, test, method=method)
+            by_image = dict(zip(anchor.images, image_bd_rates(anchor, test, method=method).tolist(), strict=True))
         except BDError as error:
             notes.append(str(error))
     return Comparison(
@@ -139,9 +156,7 @@ def _compare(base: CurveSource, new: CurveSource, metric: str, method: Method, r
         n_images=max(anchor.n_images, test.n_images),
         bd_rate=figures[0],
         bd_quality=figures[1],
-        wins=int((by_image < 0).sum()),
-        losses=int((by_image > 0).sum()),
-        undefined=int(np.isnan(by_image).sum()),
+        by_image=by_image,
         encode_ratio=_time_ratio(base, new, "encode_s", anchor.images),
         decode_ratio=_time_ratio(base, new, "decode_s", anchor.images),
         notes=tuple(dict.fromkeys(notes)),

@@ -1,5 +1,6 @@
 import csv
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -179,6 +180,9 @@ def test_compare_prints_figures_and_guards_a_bound(results: Path, capfd: pytest.
     assert "PSNR" in printed
     bd_rate = float(rows(results, "bd.csv")[0]["bd_rate"])
     assert f"{bd_rate:+.2f} %" in printed
+    assert "worst images" not in printed
+    assert main([*base, "--metric", "psnr", "--worst", "1"]) == 0
+    assert re.search(r"psnr, worst images by BD-rate: \S+\.png [+-][\d.]+ %\n", capfd.readouterr().out)
     assert main([*base, "--fail-if", "bd_rate(psnr) > 0"]) == 0
     assert main([*base, "--fail-if", f"bd_rate(psnr) > {bd_rate - 1}"]) == 3
     assert "failed: bd_rate(psnr)" in capfd.readouterr().out

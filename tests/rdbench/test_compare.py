@@ -51,6 +51,14 @@ def test_wins_and_losses_are_counted_by_image(base, new):
     assert psnr.wins + psnr.losses + 1 in (7, 8)
     assert 3 <= psnr.wins <= 4
     assert 3 <= psnr.losses <= 4
+    # By the factors above.
+    assert [(image, round(value)) for image, value in psnr.worst(3)] == [
+        ("img03.png", 30),
+        ("img05.png", 20),
+        ("img02.png", 10),
+    ]
+    assert len(psnr.worst(99)) == 7
+    assert psnr.worst(0) == []
 
 
 def test_an_image_that_changed_under_its_name_is_left_out(base, new):

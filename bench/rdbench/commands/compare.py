@@ -33,6 +33,13 @@ def add_parser(commands: "Commands") -> None:
     parser.add_argument("--metric", action="append", help="only this metric; may be given again")
     parser.add_argument("--method", choices=("pchip", "akima", "cubic"), default="pchip")
     parser.add_argument(
+        "--worst",
+        type=int,
+        default=0,
+        metavar="N",
+        help="also name the N images on which NEW does worst, by each metric",
+    )
+    parser.add_argument(
         "--fail-if",
         action="append",
         default=[],
@@ -59,7 +66,13 @@ def execute(options: argparse.Namespace) -> int:
         warnings = [f"not the same images: {names[1]} was measured on {base_images}, {names[0]} on {new_images}"]
     broken = [bound.text for bound in bounds if bound.holds(comparisons)]
     say = _print_markdown if options.markdown else _print
-    say(title, _rows(comparisons), warnings, _remarks(comparisons), [f"failed: {text}" for text in broken])
+    say(
+        title,
+        _rows(comparisons),
+        warnings,
+        _remarks(comparisons, options.worst),
+        [f"failed: {text}" for text in broken],
+    )
     if broken:
         return 3
     return 0 if any(comparison.bd_rate or comparison.bd_quality for comparison in comparisons) else 1
@@ -166,13 +179,17 @@ def format_interval(result: "BDResult | None", form: str) -> str:
     return f"{result.low:+{form}} to {result.high:+{form}}"
 
 
-def _remarks(comparisons: Sequence["Comparison"]) -> list[str]:
+def _remarks(comparisons: Sequence["Comparison"], worst: int) -> list[str]:
     first = comparisons[0]
     lines = [
         f"{what} time: {ratio:.3g} times that of {first.base}"
         for what, ratio in (("encode", first.encode_ratio), ("decode", first.decode_ratio))
         if not math.isnan(ratio)
     ]
+    for comparison in comparisons:
+        images = ", ".join(f"{image} {value:+.1f} %" for image, value in comparison.worst(worst))
+        if images:
+            lines.append(f"{comparison.metric}, worst images by BD-rate: {images}")
     by_note: dict[str, list[str]] = {}
     for comparison in comparisons:
         for note in comparison.notes:
