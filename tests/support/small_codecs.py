@@ -23,10 +23,17 @@ from small_training import l2_distance, make_run, smooth_images
 HYPERPRIOR = HYPERPRIOR_PRESETS["micro"]
 
 
-def hyperprior_session(out: Path, *, seed: int = 0, **run: Any) -> HyperpriorSession:
-    config = dataclasses.replace(HYPERPRIOR, seed=seed, held_out=0.2)
+def hyperprior_session(
+    out: Path,
+    *,
+    seed: int = 0,
+    start: Path | None = None,
+    settings: Mapping[str, Any] | None = None,
+    **run: Any,
+) -> HyperpriorSession:
+    config = dataclasses.replace(HYPERPRIOR, **{"seed": seed, "held_out": 0.2} | dict(settings or {}))
     crops = read_crops(smooth_images(12), side=config.store, per_image=1, held_out=config.held_out)
-    return HyperpriorSession(out, config, crops, make_run(**run))
+    return HyperpriorSession(out, config, crops, make_run(**run), start)
 
 
 def fusion_session(
@@ -35,6 +42,7 @@ def fusion_session(
     prior: Path,
     kind: Kind = "attentive",
     settings: Mapping[str, Any] | None = None,
+    start: Path | None = None,
     **run: Any,
 ) -> FusionSession:
     """A session with `settings` of its own, and `l2_distance` as perceptual distance."""
@@ -44,7 +52,7 @@ def fusion_session(
     crops = read_crops(smooth_images(12), side=config.store, per_image=1, held_out=config.held_out)
     hyperprior = load_hyperprior(weights / "hyperprior")
     frozen = load(prior, dtype=torch.float32)
-    return FusionSession(out, config, crops, frozen, hyperprior, make_run(**run), perceptual=l2_distance)
+    return FusionSession(out, config, crops, frozen, hyperprior, make_run(**run), l2_distance, start)
 
 
 def train_weights(out: Path, prior: Path) -> Path:

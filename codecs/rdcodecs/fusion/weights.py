@@ -52,6 +52,23 @@ def load_control(folder: Path, prior: Prior, hyperprior: TrainedHyperprior) -> t
         MissingDependencyError: a file is missing.
         CodecError: a file is damaged, of a newer format, or was trained for another prior or hyperprior.
     """
+    control, digest = _read(folder, prior, hyperprior, foreign=False)
+    control.requires_grad_(False).eval()
+    control.to(prior.device, prior.dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return control, digest
+
+
+def trainable_control(folder: Path, prior: Prior, hyperprior: TrainedHyperprior) -> Control:
+    """Read a trained control to train it further, for this prior and hyperprior or for others of the same shapes.
+
+    Raises:
+        MissingDependencyError: a file is missing.
+        CodecError: a file is damaged, of a newer format, or does not fit.
+    """
+    return _read(folder, prior, hyperprior, foreign=True)[0]
+
+
+def _read(folder: Path, prior: Prior, hyperprior: TrainedHyperprior, *, foreign: bool) -> tuple[Control, str]:
     for name in (_CONFIG, _MODEL):
         if not (folder / name).is_file():
             raise MissingDependencyError(
@@ -63,13 +80,12 @@ def load_control(folder: Path, prior: Prior, hyperprior: TrainedHyperprior) -> t
             raise ValueError("it is of a format that this version does not read")
         control = make_control(FusionConfig(**config["shape"]), prior, hyperprior)
         tensors = load_file(folder / _MODEL)
-        _check_origin(folder, config, prior, hyperprior)
+        if not foreign:
+            _check_origin(folder, config, prior, hyperprior)
         control.load_state_dict({name: value.float() for name, value in tensors.items()})
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
         reason = " ".join(str(error).split())[:200]
         raise CodecError(f"'{folder}' cannot be used: {reason}") from error
-    control.requires_grad_(False).eval()
-    control.to(prior.device, prior.dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
     return control, tensors_digest(tensors)
 
 

@@ -80,6 +80,13 @@ def quantise(network: HyperSynthesis) -> dict[str, Tensor]:
     return tensors
 
 
+def fill_from_integers(network: HyperSynthesis, tensors: Mapping[str, Tensor]) -> None:
+    """Give a network the weights that `quantise` returned, as a training that goes on from them needs."""
+    values = {name: value.double() / _WEIGHT for name, value in tensors.items() if name != "level"}
+    values["level.weight"] = tensors["level"].double() / _WEIGHT
+    network.load_state_dict({name: value.float() for name, value in values.items()})
+
+
 def _integers(values: Tensor, kind: torch.dtype) -> Tensor:
     limit = torch.iinfo(kind)
     return (values.detach().cpu().double() * _WEIGHT).round().clamp(limit.min, limit.max).to(kind)

@@ -2,8 +2,11 @@
 
 import math
 
+import numpy as np
 import torch
 from torch import Tensor, nn
+
+from rdcodecs.entropy import FrequencyTables
 
 SCALES = 64
 _LOWEST, _HIGHEST = 0.11, 64.0
@@ -53,6 +56,18 @@ class FactorisedPrior(nn.Module):
         distance = (values - mean).abs()
         inside = torch.sigmoid((0.5 - distance) / scale) - torch.sigmoid((-0.5 - distance) / scale)
         return -lower_bounded(inside, _FLOOR).log2()
+
+    @torch.no_grad()
+    def fit(self, tables: FrequencyTables) -> None:
+        """Take the mean and the deviation of counted tables, one for each level and channel, levels outermost."""
+        for index in range(len(tables)):
+            # Without the escape, which stands for no value.
+            counts = tables.table(index)[:-1].astype(np.float64)
+            values = tables.lows[index] + np.arange(len(counts))
+            mean = np.average(values, weights=counts)
+            deviation = math.sqrt(np.average((values - mean) ** 2, weights=counts))
+            self.mean.view(-1)[index] = mean
+            self.log_scale.view(-1)[index] = max(-3.0, math.log(max(deviation, _FLOOR) * math.sqrt(3) / math.pi))
 
 
 def lower_bounded(values: Tensor, bound: float) -> Tensor:

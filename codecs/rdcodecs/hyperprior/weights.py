@@ -3,7 +3,8 @@
 import dataclasses
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,7 +18,7 @@ from torch import Tensor
 from rdcodecs.codec import CodecError, MissingDependencyError
 from rdcodecs.entropy import FrequencyTables
 from rdcodecs.hyperprior.config import HyperpriorConfig
-from rdcodecs.hyperprior.fixed_point import ExactHyperSynthesis, quantise
+from rdcodecs.hyperprior.fixed_point import ExactHyperSynthesis, fill_from_integers, quantise
 from rdcodecs.hyperprior.latent_coder import LatentCoder, tables_from
 from rdcodecs.hyperprior.model import Hyperprior
 
@@ -86,26 +87,30 @@ def load_hyperprior(folder: Path, device: torch.device | str = "cpu") -> Trained
         MissingDependencyError: a file is missing.
         CodecError: a file is damaged, or of a newer format.
     """
-    config = read_hyperprior_config(folder)
-    path = folder / _MODEL
-    if not path.is_file():
-        raise MissingDependencyError(f"'{folder}' lacks {_MODEL}: it is not a trained hyperprior")
-    try:
-        tensors = load_file(path)
+    config, tensors = _read(folder)
+    with _telling_damage(folder):
         network = Hyperprior(config)
         _fill(network, _part(tensors, _NETWORK))
-        arrays = {name: value.numpy() for name, value in tensors.items() if value.dtype == torch.int32}
         coder = LatentCoder(
-            config,
-            ExactHyperSynthesis(_part(tensors, _EXACT)),
-            tables_from(arrays, _HYPER),
-            tables_from(arrays, _LATENT),
+            config, ExactHyperSynthesis(_part(tensors, _EXACT)), _tables(tensors, _HYPER), _tables(tensors, _LATENT)
         )
-    except (OSError, SafetensorError, KeyError, ValueError, RuntimeError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise CodecError(f"'{path}' is damaged or of another version: {reason}") from error
     network.requires_grad_(False).eval().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     return TrainedHyperprior(network, coder, _digest(tensors, config))
+
+
+def trainable_hyperprior(folder: Path) -> Hyperprior:
+    """Read a trained model to train it further: hyper-synthesis and prior as near as the shipped integers tell them.
+
+    Raises:
+        MissingDependencyError, CodecError: as for `load_hyperprior`.
+    """
+    config, tensors = _read(folder)
+    with _telling_damage(folder):
+        network = Hyperprior(config)
+        _fill(network, _part(tensors, _NETWORK))
+        fill_from_integers(network.hyper_synthesis, _part(tensors, _EXACT))
+        network.prior.fit(_tables(tensors, _HYPER))
+    return network
 
 
 def read_hyperprior_config(folder: Path) -> HyperpriorConfig:
@@ -120,6 +125,28 @@ def read_hyperprior_config(folder: Path) -> HyperpriorConfig:
         return HyperpriorConfig(**values | {"widths": tuple(values["widths"])})
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise CodecError(f"'{path}' cannot be used: {' '.join(str(error).split())}") from error
+
+
+def _read(folder: Path) -> tuple[HyperpriorConfig, dict[str, Tensor]]:
+    config = read_hyperprior_config(folder)
+    path = folder / _MODEL
+    if not path.is_file():
+        raise MissingDependencyError(f"'{folder}' lacks {_MODEL}: it is not a trained hyperprior")
+    with _telling_damage(folder):
+        return config, load_file(path)
+
+
+@contextmanager
+def _telling_damage(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, SafetensorError, KeyError, ValueError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise CodecError(f"'{folder / _MODEL}' is damaged or of another version: {reason}") from error
+
+
+def _tables(tensors: Mapping[str, Tensor], prefix: str) -> FrequencyTables:
+    return tables_from({name: value.numpy() for name, value in tensors.items() if value.dtype == torch.int32}, prefix)
 
 
 def _fill(network: Hyperprior, tensors: Mapping[str, Tensor]) -> None:

@@ -1,8 +1,10 @@
 import dataclasses
+import json
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from rdcodecs.fusion.train.config import PRESETS
 from rdcodecs.fusion.train.session import FusionSession
@@ -89,3 +91,27 @@ def test_the_sketch_is_taken(small_weights: Path, small_prior: Path, tmp_path: P
     with torch.no_grad():
         wanted = session.prior.encode(network.synthesis(coded.latents, levels).clamp(-1, 1))
     torch.testing.assert_close(coded.sketch, wanted)
+
+
+def test_it_goes_on_from_an_exported_control(small_weights: Path, small_prior: Path, tmp_path: Path) -> None:
+    start = small_weights / "fusion" / "additive"
+    session = fusion_session(tmp_path, small_weights, small_prior, "additive", start=start)
+    weights = load_file(start / "model.safetensors")
+    begun = session._task().model.state_dict()
+    assert begun.keys() == weights.keys()
+    assert all(torch.equal(begun[name], value.float()) for name, value in weights.items())
+    with pytest.raises(TrainingError, match="another shape than the settings"):
+        fusion_session(tmp_path, small_weights, small_prior, "attentive", start=start)._task()
+
+
+def test_it_goes_on_for_another_hyperprior(small_weights: Path, small_prior: Path, tmp_path: Path) -> None:
+    from small_codecs import hyperprior_session
+
+    hyperprior_session(tmp_path / "other", seed=3).train(Budget(steps=1))
+    start = small_weights / "fusion" / "attentive"
+    session = fusion_session(tmp_path / "f", tmp_path / "other" / "model", small_prior, start=start)
+    session.train(Budget(steps=1))
+    # What comes out names the hyperprior that it was trained for.
+    config = json.loads((tmp_path / "f" / "model" / "fusion" / "attentive" / "config.json").read_text())
+    assert config["hyperprior"] == session.hyperprior.digest.hex()
+    assert config["hyperprior"] != json.loads((start / "config.json").read_text())["hyperprior"]

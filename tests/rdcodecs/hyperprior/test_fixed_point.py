@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from rdcodecs.hyperprior.config import HyperpriorConfig
-from rdcodecs.hyperprior.fixed_point import ExactHyperSynthesis, quantise
+from rdcodecs.hyperprior.fixed_point import ExactHyperSynthesis, fill_from_integers, quantise
 from rdcodecs.hyperprior.transforms import HyperSynthesis
 
 CONFIG = HyperpriorConfig(levels=2, latent_channels=6, hyper_channels=5, hyper_width=7)
@@ -86,3 +86,12 @@ def test_does_not_depend_on_the_number_of_threads(network: HyperSynthesis) -> No
 def test_a_network_whose_sums_might_round_is_refused() -> None:
     with pytest.raises(ValueError, match="layer 'second' has 1000 input channels: at most 910 stay exact"):
         quantise(HyperSynthesis(HyperpriorConfig(levels=1, latent_channels=4, hyper_channels=4, hyper_width=1000)))
+
+
+def test_a_training_goes_on_from_the_integers(network: HyperSynthesis) -> None:
+    integers = quantise(network)
+    again = HyperSynthesis(CONFIG)
+    fill_from_integers(again, integers)
+    assert quantise(again).keys() == integers.keys()
+    for name, value in quantise(again).items():
+        assert torch.equal(value, integers[name]), name

@@ -2,7 +2,7 @@ import pytest
 import torch
 from scipy.stats import logistic, norm
 
-from rdcodecs.entropy import gaussian_tables
+from rdcodecs.entropy import counted_tables, gaussian_tables
 from rdcodecs.hyperprior.likelihood import (
     SCALES,
     FactorisedPrior,
@@ -60,3 +60,16 @@ def test_a_bound_lets_the_gradient_bring_values_back() -> None:
     # A step against this gradient would raise both values; one against the other would lower them.
     assert torch.autograd.grad(bounded.sum() * -1, values, retain_graph=True)[0].tolist() == [-1.0, -1.0]
     assert torch.autograd.grad(bounded.sum(), values)[0].tolist() == [0.0, 1.0]
+
+
+def test_the_prior_takes_the_moments_of_counted_tables() -> None:
+    counts = torch.distributions.Normal(1.3, 2.0).cdf(torch.arange(-9.0, 13) + 0.5).diff() * 1e6
+    tables = counted_tables([(-8, counts.long().numpy()), (4, torch.tensor([100_000]).numpy())])
+    prior = FactorisedPrior(2, 1)
+    prior.fit(tables)
+    prior.requires_grad_(False)
+    assert float(prior.mean[0, 0]) == pytest.approx(1.3, abs=0.01)
+    assert float(prior.log_scale[0, 0].exp()) == pytest.approx(2.0 * 3**0.5 / torch.pi, abs=0.05)
+    # A table of one value: as narrow as the prior gets.
+    assert float(prior.mean[1, 0]) == pytest.approx(4)
+    assert float(prior.log_scale[1, 0]) == -3

@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from rdcodecs.hyperprior.config import HyperpriorConfig
 from rdcodecs.hyperprior.train.config import HyperpriorTrainConfig
 from rdcodecs.training.errors import TrainingError
 from rdcodecs.training.log import read_log
@@ -48,3 +49,18 @@ def crash(report: Report) -> None:
 def test_export_needs_a_state(tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match="nothing has been trained"):
         hyperprior_session(tmp_path).export()
+
+
+def test_it_goes_on_from_an_exported_model(tmp_path: Path) -> None:
+    first = hyperprior_session(tmp_path / "first")
+    first.train(Budget(steps=30))
+    before = [line for line in read_log(tmp_path / "first" / "stage-1") if line["kind"] == "held_out"][-1]
+    start = tmp_path / "first" / "model" / "hyperprior"
+    after = hyperprior_session(tmp_path / "second", start=start)._task().evaluate()
+    for level in range(2):
+        assert after[f"psnr_{level}"] == pytest.approx(before[f"psnr_{level}"], abs=0.02)
+    # The prior is fitted to whole numbers now, where noise had been added to them.
+    assert after["bpp_0"] < before["bpp_0"]
+    assert after["bpp_1"] == pytest.approx(before["bpp_1"], rel=0.05)
+    with pytest.raises(TrainingError, match="another shape than the settings"):
+        hyperprior_session(tmp_path / "third", start=start, settings={"model": HyperpriorConfig()})._task()

@@ -40,6 +40,7 @@ def add_parser(models: "Commands") -> None:
         "--hyperprior", default="tiny", metavar="DIR", help="stage 2: tiny (default) or the OUT/model of a stage 1"
     )
     fusion.add_argument("--fusion", choices=("attentive", "additive"), help="stage 2: kind (attentive)")
+    fusion.add_argument("--init", metavar="DIR", help="begin with this model: tiny or the OUT/model of a training")
     add_budget(fusion)
     add_settings(fusion, "tiny (default), micro", "batch=16")
     fusion.add_argument(
@@ -64,19 +65,23 @@ def execute(options: argparse.Namespace) -> int:
 
 
 def _first(options: argparse.Namespace, console: "Console") -> Any:
+    from rdcodecs.hyperprior.codec import FOLDER
     from rdcodecs.hyperprior.train.config import PRESETS
     from rdcodecs.hyperprior.train.session import HyperpriorSession
+    from rdcodecs.shipped import shipped_or_folder
     from rdcodecs.training.settings import settle
 
     run = make_run(options, console, compiled=options.compile)
     wanted = wanted_settings(options, PRESETS, {})
     config = settle(options.out, wanted, PRESETS["tiny"], resume=options.resume or options.export)
-    return HyperpriorSession(options.out, config, read_folder(options.data, config, console), run)
+    start = shipped_or_folder(options.init) / FOLDER if options.init else None
+    return HyperpriorSession(options.out, config, read_folder(options.data, config, console), run, start)
 
 
 def _second(options: argparse.Namespace, console: "Console") -> Any:
     import torch
 
+    from rdcodecs.fusion.codec import FOLDER as CONTROLS
     from rdcodecs.fusion.train.config import PRESETS
     from rdcodecs.fusion.train.session import FusionSession
     from rdcodecs.hyperprior.codec import FOLDER
@@ -93,4 +98,5 @@ def _second(options: argparse.Namespace, console: "Console") -> Any:
     prior = load(options.prior, dtype=torch.float32, device=run.device)
     perceptual = perceptual_loss(options.perceptual, run.device)
     crops = read_folder(options.data, config, console)
-    return FusionSession(options.out, config, crops, prior, hyperprior, run, perceptual=perceptual)
+    start = shipped_or_folder(options.init) / CONTROLS / config.shape.kind if options.init else None
+    return FusionSession(options.out, config, crops, prior, hyperprior, run, perceptual=perceptual, start=start)

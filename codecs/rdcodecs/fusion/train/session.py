@@ -9,11 +9,12 @@ from rdcodecs.digests import network_digest
 from rdcodecs.fusion.codec import FOLDER
 from rdcodecs.fusion.train.config import FusionTrainConfig
 from rdcodecs.fusion.train.task import FusionTask
-from rdcodecs.fusion.weights import make_control, save_control
+from rdcodecs.fusion.weights import make_control, save_control, trainable_control
 from rdcodecs.hyperprior.weights import TrainedHyperprior
 from rdcodecs.prior import Prior
 from rdcodecs.prior.train.losses import Perceptual
 from rdcodecs.training.data import Crops
+from rdcodecs.training.errors import TrainingError
 from rdcodecs.training.log import read_log
 from rdcodecs.training.record import record_and_card, training_record
 from rdcodecs.training.session import Run, Session, settings_digest
@@ -37,6 +38,7 @@ class FusionSession(Session[FusionTask]):
         hyperprior: frozen, on the device.
         run: where and how.
         perceptual: the perceptual loss, where the settings give it a weight.
+        start: folder of a control to go on from, of the shape that the settings name.
     """
 
     out: Path
@@ -46,6 +48,7 @@ class FusionSession(Session[FusionTask]):
     hyperprior: TrainedHyperprior
     run: Run
     perceptual: Perceptual | None = None
+    start: Path | None = None
 
     @property
     def _states(self) -> Path:
@@ -69,7 +72,12 @@ class FusionSession(Session[FusionTask]):
         # So that the weights depend on the seed alone, and the caller's generator is left as it was.
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.config.seed)
-            control = make_control(self.config.shape, self.prior, self.hyperprior)
+            if self.start is None:
+                control = make_control(self.config.shape, self.prior, self.hyperprior)
+            else:
+                control = trainable_control(self.start, self.prior, self.hyperprior)
+        if control.config != self.config.shape:
+            raise TrainingError(f"'{self.start}' has another shape than the settings: {control.config}")
         return FusionTask(
             self.config,
             self.crops,

@@ -10,7 +10,9 @@ from rdcodecs.hyperprior.model import Hyperprior
 from rdcodecs.hyperprior.train.config import HyperpriorTrainConfig
 from rdcodecs.hyperprior.train.export import export_hyperprior
 from rdcodecs.hyperprior.train.task import HyperpriorTask
+from rdcodecs.hyperprior.weights import trainable_hyperprior
 from rdcodecs.training.data import Crops
+from rdcodecs.training.errors import TrainingError
 from rdcodecs.training.log import read_log
 from rdcodecs.training.record import record_and_card, training_record
 from rdcodecs.training.session import Run, Session, settings_digest
@@ -31,12 +33,14 @@ class HyperpriorSession(Session[HyperpriorTask]):
         config: what is trained.
         crops: the images.
         run: where and how.
+        start: folder of a hyperprior to go on from, of the shape that the settings name.
     """
 
     out: Path
     config: HyperpriorTrainConfig
     crops: Crops
     run: Run
+    start: Path | None = None
 
     @property
     def _states(self) -> Path:
@@ -55,5 +59,7 @@ class HyperpriorSession(Session[HyperpriorTask]):
         # So that the weights depend on the seed alone, and the caller's generator is left as it was.
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.config.seed)
-            model = Hyperprior(self.config.model)
+            model = Hyperprior(self.config.model) if self.start is None else trainable_hyperprior(self.start)
+        if model.config != self.config.model:
+            raise TrainingError(f"'{self.start}' has another shape than the settings: {model.config}")
         return HyperpriorTask(self.config, self.crops, self.run.device, model, compiled=self.run.compiled)
