@@ -21,6 +21,7 @@ from rdcodecs.fusion.renormalize import (
     Renormalization,
     match_neighbourhoods,
     match_statistics,
+    window_at,
 )
 from rdcodecs.fusion.weights import load_control
 from rdcodecs.hyperprior.codec import HyperpriorCodec, StoredLatent
@@ -38,7 +39,7 @@ Start = Literal["noise", "auxiliary"]
 _STARTS: tuple[Start, ...] = ("noise", "auxiliary")
 _STRENGTH = 0.6
 _BATCH = 8
-_DECODER = 1
+_DECODER = 2
 """To be raised where the same bytes come to decode to another picture: cells are then measured anew."""
 
 
@@ -65,6 +66,7 @@ class FusionCodec(Codec):
         renormalize: "local" (the mean around each pixel is that of the auxiliary decoder's picture), "auxiliary"
             (mean and deviation of each colour channel are), "source" (they are those of the source; six bytes in the
             stream), or "off" (the ablation Ours-FE).
+        window: side in pixels of the neighbourhoods of "local", odd; 0 for one that shrinks as the rate grows.
         start: "noise", or "auxiliary": from the auxiliary decoder's picture, noised. A variant of ours.
         device: "auto" (a CUDA device where there is one), "cpu", "cuda" ...
 
@@ -85,6 +87,7 @@ class FusionCodec(Codec):
         weights: str = TINY,
         fusion: Kind = "attentive",
         renormalize: Renormalization = "local",
+        window: int = 0,
         start: Start = "noise",
         device: str = "auto",
     ) -> None:
@@ -95,9 +98,12 @@ class FusionCodec(Codec):
         ):
             if value not in values:
                 raise OptionError(f"codec 'fusion': {option} must be one of {', '.join(values)}, not '{value}'")
+        if not isinstance(window, int) or isinstance(window, bool) or (window and (window < 3 or window % 2 == 0)):
+            raise OptionError(f"codec 'fusion': window must be 0 or an odd number of pixels from 3 on, not {window!r}")
         self._prior_name = prior
         self._folder = shipped_or_folder(weights) / FOLDER / fusion
         self._renormalize: Renormalization = renormalize
+        self._window = window
         self._start: Start = start
         # What costs nothing to leave out is not sent.
         self.hyperprior = HyperpriorCodec(weights=weights, device=device, statistics=renormalize == "source")
@@ -130,6 +136,7 @@ class FusionCodec(Codec):
             "prior": self.prior.fingerprint(),
             "dtype": str(self.prior.dtype),
             "renormalize": self._renormalize,
+            "window": self._window,
             "start": self._start,
         }
 
@@ -193,6 +200,9 @@ class FusionCodec(Codec):
             raise StreamError("the stream holds no colour statistics of its source: decode it with another renormalize")
         return stored
 
+    def _window_at(self, level: int) -> int:
+        return self._window or window_at(level, self.hyperprior.model.config.levels)
+
     def _steps(self, options: Mapping[str, Any]) -> int:
         return check_steps(self.name, options, self.decode_options["steps"], self.prior.train_steps)
 
@@ -221,7 +231,7 @@ class FusionCodec(Codec):
         if auxiliary is None or self._renormalize == "off":
             return pictures
         if self._renormalize == "local":
-            return match_neighbourhoods(pictures, auxiliary)
+            return match_neighbourhoods(pictures, auxiliary, [self._window_at(item.level) for item in stored])
         return match_statistics(pictures, statistics(auxiliary))
 
 

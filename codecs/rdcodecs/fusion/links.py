@@ -10,7 +10,7 @@ from torch import Tensor
 
 from rdcodecs.codec import Image
 from rdcodecs.fusion.codec import FusionCodec
-from rdcodecs.fusion.renormalize import match_neighbourhoods, match_statistics
+from rdcodecs.fusion.renormalize import match_neighbourhoods, match_statistics, window_at
 from rdcodecs.hyperprior.statistics import statistics
 from rdcodecs.pixels import to_images, to_tensor
 from rdcodecs.prior.features import edit_features
@@ -53,6 +53,7 @@ def draw_links(codec: FusionCodec, image: Image, rate: float, steps: int = 10) -
     latents = stored.latents[None].to(prior.dtype)
     prepared = codec.control.prepare(latents, levels, prior.latent_size(size), coarse)
     noise = prior.noise(size, [0])
+    window = window_at(stored.level, codec.hyperprior.model.config.levels)
 
     def sample(count: int, start: Tensor | None = None) -> Tensor:
         return prior.decode(prior.sample(noise, count, start=start, strength=_HALF), size).float()
@@ -73,7 +74,7 @@ def draw_links(codec: FusionCodec, image: Image, rate: float, steps: int = 10) -
     made |= {
         "auxiliary": match_statistics(made["sampler"], statistics(auxiliary)),
         "source": match_statistics(made["sampler"], statistics(source)),
-        "local": match_neighbourhoods(made["sampler"], auxiliary),
+        "local": match_neighbourhoods(made["sampler"], auxiliary, [window]),
         "unsteered": sample(steps),
     }
     return {name: to_images(made[name])[0] for name in LINKS}, len(data)

@@ -2,11 +2,15 @@
 
 The document names the technique and its aim, consistent colour; what follows is our choice. Mean and standard
 deviation of each colour channel are moved to a reference that either costs nothing (the auxiliary decoder's picture)
-or six bytes (the source's own, in the stream). `local` moves the mean of every neighbourhood instead.
+or six bytes (the source's own, in the stream). `local` moves the mean of every neighbourhood instead: what is coarser
+than the neighbourhood is the auxiliary decoder's, what is finer the diffusion model's. The more bits a stream has, the
+finer the detail that the auxiliary decoder can be trusted with, and the smaller the neighbourhood.
 """
 
+from collections.abc import Sequence
 from typing import Literal
 
+import torch
 from torch import Tensor
 from torch.nn import functional
 
@@ -15,7 +19,8 @@ from rdcodecs.hyperprior.statistics import Statistics, statistics
 Renormalization = Literal["off", "auxiliary", "source", "local"]
 RENORMALIZATIONS: tuple[Renormalization, ...] = ("off", "auxiliary", "source", "local")
 
-_WINDOW = 33
+# Chosen on held-out training crops: docs/TRAINING-LOG.md, 8.
+_WIDEST, _NARROWEST = 21, 7
 _SMALLEST_DEVIATION = 1e-3
 
 
@@ -26,15 +31,29 @@ def match_statistics(pictures: Tensor, wanted: Statistics) -> Tensor:
     return (pictures - found.mean) * gain + wanted.mean.to(pictures)
 
 
-def match_neighbourhoods(pictures: Tensor, reference: Tensor) -> Tensor:
-    """Return pictures whose mean around each pixel is that of the reference, both of shape (N, 3, H, W)."""
-    return pictures + _smoothed(reference - pictures)
+def window_at(level: int, levels: int) -> int:
+    """Return the side of a neighbourhood in pixels, odd: 21 at the lowest of the rate levels, 7 at the highest."""
+    place = level / max(1, levels - 1)
+    return 2 * int(_WIDEST * (_NARROWEST / _WIDEST) ** place / 2) + 1
 
 
-def _smoothed(pictures: Tensor) -> Tensor:
+def match_neighbourhoods(pictures: Tensor, reference: Tensor, windows: Sequence[int]) -> Tensor:
+    """Return pictures whose mean around each pixel is that of the reference.
+
+    Args:
+        pictures: shape (N, 3, H, W).
+        reference: likewise.
+        windows: side of each picture's neighbourhoods in pixels, odd.
+    """
+    apart = torch.split(reference - pictures, 1)
+    moves = [_smoothed(difference, window) for difference, window in zip(apart, windows, strict=True)]
+    return pictures + torch.cat(moves)
+
+
+def _smoothed(pictures: Tensor, window: int) -> Tensor:
     # Twice a box is close to a bell, and needs no kernel. Rows and columns apart are the same mean, and far less work.
     for _ in range(2):
-        for window in ((_WINDOW, 1), (1, _WINDOW)):
-            padding = (window[0] // 2, window[1] // 2)
-            pictures = functional.avg_pool2d(pictures, window, stride=1, padding=padding, count_include_pad=False)
+        for box in ((window, 1), (1, window)):
+            padding = (box[0] // 2, box[1] // 2)
+            pictures = functional.avg_pool2d(pictures, box, stride=1, padding=padding, count_include_pad=False)
     return pictures

@@ -35,9 +35,10 @@ def test_every_size_comes_back_from_the_bytes_alone(make: Any, size: tuple[int, 
         {"renormalize": "off"},
         {"renormalize": "auxiliary"},
         {"start": "auxiliary"},
+        {"window": 5},
     ],
 )
-def test_options_change_the_picture_and_the_fingerprint(make: Any, options: dict[str, str]) -> None:
+def test_options_change_the_picture_and_the_fingerprint(make: Any, options: dict[str, Any]) -> None:
     image = picture(64, 64)
     usual, changed = make(), make(**options)
     data = usual.encode(image, 1)

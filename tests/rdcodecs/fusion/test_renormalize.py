@@ -1,6 +1,6 @@
 import torch
 
-from rdcodecs.fusion.renormalize import match_neighbourhoods, match_statistics
+from rdcodecs.fusion.renormalize import match_neighbourhoods, match_statistics, window_at
 from rdcodecs.hyperprior.statistics import Statistics, statistics
 
 
@@ -28,7 +28,7 @@ def test_a_flat_picture_stays_finite() -> None:
 def test_a_drift_of_colour_across_the_picture_goes() -> None:
     source = pictures(0)
     ramp = torch.linspace(-0.5, 0.5, 90).expand_as(source)
-    mended = match_neighbourhoods(source + ramp, source)
+    mended = match_neighbourhoods(source + ramp, source, [33, 33])
     # But for the margin, where a ramp's mean is not its middle.
     torch.testing.assert_close(mended[..., 33:-33], source[..., 33:-33], atol=1e-5, rtol=0)
 
@@ -36,7 +36,24 @@ def test_a_drift_of_colour_across_the_picture_goes() -> None:
 def test_detail_stays() -> None:
     source = torch.zeros(1, 3, 80, 80)
     source[..., ::2] = 0.2
-    mended = match_neighbourhoods(source, torch.zeros_like(source))
+    mended = match_neighbourhoods(source, torch.zeros_like(source), [33])
     torch.testing.assert_close(
         mended[..., 1::2] - mended[..., ::2], torch.full((1, 3, 80, 40), -0.2), atol=0.01, rtol=0
     )
+
+
+def test_each_picture_has_its_window() -> None:
+    made, wanted = pictures(0), pictures(1)
+    both = match_neighbourhoods(made, wanted, [9, 21])
+    for index, window in enumerate((9, 21)):
+        alone = match_neighbourhoods(made[index : index + 1], wanted[index : index + 1], [window])
+        assert torch.equal(both[index : index + 1], alone)
+    assert not torch.equal(both, match_neighbourhoods(made, wanted, [21, 9]))
+
+
+def test_windows_shrink_as_the_rate_grows() -> None:
+    windows = [window_at(level, 8) for level in range(8)]
+    assert (windows[0], windows[-1]) == (21, 7)
+    assert windows == sorted(windows, reverse=True)
+    assert all(window % 2 for window in windows)
+    assert window_at(0, 1) == 21
