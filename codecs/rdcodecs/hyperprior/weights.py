@@ -37,11 +37,13 @@ class TrainedHyperprior:
         network: the transforms; its floating-point hyper-synthesis and prior are not trained and not to be used.
         coder: of latents.
         digest: SHA-256 of all that decides a stream and what it decodes to.
+        folder: that it was read from.
     """
 
     network: Hyperprior
     coder: LatentCoder
     digest: bytes
+    folder: Path
 
     @property
     def config(self) -> HyperpriorConfig:
@@ -95,7 +97,7 @@ def load_hyperprior(folder: Path, device: torch.device | str = "cpu") -> Trained
             config, ExactHyperSynthesis(_part(tensors, _EXACT)), _tables(tensors, _HYPER), _tables(tensors, _LATENT)
         )
     network.requires_grad_(False).eval().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return TrainedHyperprior(network, coder, _digest(tensors, config))
+    return TrainedHyperprior(network, coder, _digest(tensors, config), folder)
 
 
 def trainable_hyperprior(folder: Path) -> Hyperprior:

@@ -183,6 +183,11 @@ class Prior:
                 self._null = torch.zeros(1, 1, width, device=self.device, dtype=self.dtype)
         return self._null
 
+    @property
+    def reads_text(self) -> bool:
+        """Whether the model has a text encoder, and so can be steered by captions."""
+        return self._text is not None
+
     def embed(self, captions: Sequence[str]) -> Tensor:
         """Return text embeddings, shape (N, tokens, D).
 

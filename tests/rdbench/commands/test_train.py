@@ -96,8 +96,7 @@ def test_both_stages_become_a_codec(folder: Path, tmp_path: Path, capsys: pytest
     assert rdbench(*second, "--out", out, *shared, model="fusion") == 0
     assert "fusion step 2 (100.0 %" in capsys.readouterr().err
     assert "additive" in (out / "model" / "fusion" / "additive" / "README.md").read_text()
-    (out / "model" / "fusion").rename(weights / "model" / "fusion")
-    codec = load_codec("fusion", fusion="additive", weights=str(weights / "model"), prior=str(prior), device="cpu")
+    codec = load_codec("fusion", fusion="additive", weights=str(out / "model"), prior=str(prior), device="cpu")
     image = smooth_images(1, side=32)[0][1]()
     assert codec.decode(codec.encode(image, 1), steps=1).shape == image.shape
 

@@ -18,6 +18,7 @@ def test_stable_diffusions_layout_goes_through_the_same_code(stable_diffusion: P
     prior = load(stable_diffusion, device="cpu")
     assert prior.prediction_type == stable_diffusion.name.rstrip("0123456789")
     assert (prior.stride, prior.channels, prior.train_steps, prior.dtype) == (8, 4, 1000, torch.float32)
+    assert prior.reads_text
     assert prior.null_embedding.shape == (1, 77, 8)
     assert torch.equal(prior.null_embedding, prior.embed([""]))
     assert not torch.equal(prior.embed(["a"]), prior.embed(["b"]))
@@ -40,6 +41,7 @@ def test_no_weight_is_trainable_and_dropout_is_off(plain_model: Path) -> None:
 def test_a_model_without_text_is_steered_by_zeros(plain_model: Path) -> None:
     prior = load(plain_model, device="cpu")
     assert torch.equal(prior.null_embedding, torch.zeros(1, 1, 8))
+    assert not prior.reads_text
     with pytest.raises(PriorError, match="has no text encoder"):
         prior.embed(["a cat"])
 

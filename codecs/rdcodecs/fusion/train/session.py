@@ -1,5 +1,6 @@
 """Train a control in a folder, for a prior and a hyperprior that are there, and export it as the codec reads it."""
 
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from rdcodecs.fusion.codec import FOLDER
 from rdcodecs.fusion.train.config import FusionTrainConfig
 from rdcodecs.fusion.train.task import FusionTask
 from rdcodecs.fusion.weights import make_control, save_control, trainable_control
+from rdcodecs.hyperprior.codec import FOLDER as HYPERPRIOR
 from rdcodecs.hyperprior.weights import TrainedHyperprior
 from rdcodecs.prior import Prior
 from rdcodecs.prior.train.losses import Perceptual
@@ -31,7 +33,8 @@ class FusionSession(Session[FusionTask]):
     """One training in one folder, over any number of runs.
 
     Attributes:
-        out: its folder. ``stage-2/`` gets states, log and pictures, ``model/fusion/KIND/`` the exported control.
+        out: its folder. ``stage-2/`` gets states, log and pictures, ``model/`` the exported control (``fusion/KIND/``)
+            beside a copy of the hyperprior: what the codec takes as its weights.
         config: what is trained.
         crops: the images.
         prior: frozen, in float32, on the device.
@@ -63,7 +66,11 @@ class FusionSession(Session[FusionTask]):
         }
 
     def _write(self, task: FusionTask) -> None:
-        folder = self.out / "model" / FOLDER / self.config.shape.kind
+        model = self.out / "model"
+        copied = model / HYPERPRIOR
+        if copied.resolve() != self.hyperprior.folder.resolve():
+            shutil.copytree(self.hyperprior.folder, copied, dirs_exist_ok=True)
+        folder = model / FOLDER / self.config.shape.kind
         save_control(folder, task.average.model, self.prior, self.hyperprior)
         facts = training_record(read_log(self._states), self.config, self.crops, str(self.run.device))
         record_and_card(folder, facts, f"Control of the fusion codec, {self.config.shape.kind}", _ABOUT)
