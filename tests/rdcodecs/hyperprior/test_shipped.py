@@ -12,7 +12,7 @@ from rdcodecs.hyperprior.config import STRIDE
 from rdcodecs.stream import read_stream
 
 STREAM = Path(__file__).parent / "astronaut-level-3.rdb"
-LATENTS = "cde728559e12b652fa0067e84c66e81b18d09e5709bd3d079249bfd46cbe592c"
+LATENTS = "a6c0003322f8a727543c71e8599546b1d0e4d020d531f1c9835f8ca8a89891e4"
 
 
 @pytest.fixture(scope="module")
