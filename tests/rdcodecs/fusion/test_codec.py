@@ -141,3 +141,9 @@ def test_weights_for_another_hyperprior_are_refused(small_weights: Path, small_p
     codec = load_codec("fusion", weights=str(copy), prior=str(small_prior), device="cpu")
     with pytest.raises(MissingDependencyError, match=r"lacks model\.safetensors: train it with 'rdbench train fusion"):
         codec.check()
+
+
+@pytest.mark.parametrize("window", [1, 8, -3, 2.5, True])
+def test_a_window_that_has_no_middle_is_refused(window: Any) -> None:
+    with pytest.raises(OptionError, match="window must be 0 or an odd number of pixels from 3 on"):
+        load_codec("fusion", window=window)
