@@ -124,6 +124,21 @@ def load_perco(model: Path, *, prior: str = "", device: torch.device | str = "cp
     return TrainedPerCo(whole, points, digest.digest())
 
 
+def load_networks(model: Path) -> tuple[nn.Module, list[HyperEncoder]]:
+    """Read a trained model's U-Net, with its extended input, and its hyper-encoders, to train them further.
+
+    Args:
+        model: folder in one of the layouts above, or one that holds it as ``perco/``.
+
+    Raises:
+        MissingDependencyError: a part, a file or a package is missing.
+        CodecError: a part is damaged, a pickle, or does not belong to the others.
+    """
+    root = _root(model)
+    encoders, digest = _load_encoders(root)
+    return _load_unet(root, encoders[0].config, torch.float32, digest), encoders
+
+
 def save_perco(
     folder: Path, unet: nn.Module, encoders: Sequence[HyperEncoder], tables: Sequence[IndexTables], vae: nn.Module
 ) -> None:

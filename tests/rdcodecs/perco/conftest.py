@@ -40,12 +40,13 @@ def start(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def make_session(start: Path) -> MakeSession:
     """Makes a training; `changes` are settings, or what `make_run` takes."""
 
-    def make(out: Path, perceptual: Any = None, **changes: Any) -> PerCoSession:
+    def make(out: Path, perceptual: Any = None, start_from: Path | None = None, **changes: Any) -> PerCoSession:
         names = {item.name for item in dataclasses.fields(PRESETS["micro"])}
         settings = {name: changes.pop(name) for name in names & changes.keys()}
         config = dataclasses.replace(PRESETS["micro"], held_out=0.2, **settings)
         crops = read_crops(smooth_images(12), side=config.store, per_image=1, held_out=config.held_out)
-        return PerCoSession(out, config, crops, str(start), make_run(**changes), perceptual=perceptual)
+        run = make_run(**changes)
+        return PerCoSession(out, config, crops, str(start), run, perceptual=perceptual, start=start_from)
 
     return make
 

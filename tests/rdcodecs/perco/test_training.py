@@ -20,11 +20,12 @@ from rdcodecs.perco.weights import load_perco
 from rdcodecs.prior import Prior, load
 from rdcodecs.prior.train.autoencoder import make_autoencoder
 from rdcodecs.prior.train.config import PRESETS as PRIOR_PRESETS
+from rdcodecs.prior.train.export import export_autoencoder, export_unet
 from rdcodecs.prior.train.latents import Latents
 from rdcodecs.prior.train.unet import make_unet, scheduler_config
 from rdcodecs.training.errors import TrainingError
 from rdcodecs.training.log import read_log
-from rdcodecs.training.loop import Budget, Report
+from rdcodecs.training.loop import Budget, Outcome, Report
 from rdcodecs.training.state import load_state
 from small_training import smooth_images
 
@@ -127,6 +128,31 @@ def test_the_card_has_every_rate_point(small_perco: Path) -> None:
     assert len(record["rate_points"]) == len(load_perco(small_perco).points)
 
 
+def test_it_goes_on_from_an_exported_model(small_perco: Path, make_session: MakeSession, tmp_path: Path) -> None:
+    session = make_session(tmp_path, start_from=small_perco)
+    assert session.train(Budget(steps=1)) is Outcome.FINISHED
+    before, after = load_perco(small_perco), load_perco(tmp_path / "model")
+    # One step of a warmup moves little, and the codebooks that were in use are not placed anew.
+    for old, new in zip(before.points, after.points, strict=True):
+        old_entries, new_entries = (point.encoder.quantizer.codebook.entries for point in (old, new))
+        assert float((old_entries * new_entries).sum(dim=-1).median()) > 0.999
+    wanted = before.prior.unet.state_dict()
+    for name, value in after.prior.unet.state_dict().items():
+        torch.testing.assert_close(value, wanted[name], atol=0.01, rtol=0.01)
+    other = make_session(tmp_path / "other", start_from=small_perco, grids=(32,), codebook_sizes=(16,))
+    with pytest.raises(TrainingError, match="has other rate points than the settings"):
+        other.train(Budget(steps=1))
+
+
+def test_it_does_not_go_on_with_another_u_net(small_perco: Path, make_session: MakeSession, tmp_path: Path) -> None:
+    larger = dataclasses.replace(PRIOR.unet, block_out_channels=(16, 16))
+    export_autoencoder(make_autoencoder(PRIOR.autoencoder), tmp_path / "prior")
+    export_unet(make_unet(larger), scheduler_config(larger), tmp_path / "prior")
+    session = dataclasses.replace(make_session(tmp_path / "out"), prior=str(tmp_path / "prior"), start=small_perco)
+    with pytest.raises(TrainingError, match="has another U-Net than the prior"):
+        session.train(Budget(steps=1))
+
+
 def test_export_needs_a_state(make_session: MakeSession, tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match="nothing has been trained"):
         make_session(tmp_path).export()
@@ -179,6 +205,8 @@ def test_the_command_trains_and_goes_on(start: Path, tmp_path: Path, capsys: pyt
     assert "perco: finished" in said
     assert f"model: {tmp_path / 'out' / 'model'}" in said
     assert run("--export", "--steps", "3") == 0
+    common = ["--preset", "micro", "--init", str(tmp_path / "out" / "model"), "--out", str(tmp_path / "further")]
+    assert run(*common, "--steps", "1") == 0
     codec = PerCoCodec(model=str(tmp_path / "out" / "model"), device="cpu")
     image = np.full((40, 40, 3), 90, dtype=np.uint8)
     assert codec.decode(codec.encode(image, 0), steps=2).shape == image.shape

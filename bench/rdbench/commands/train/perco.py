@@ -36,6 +36,7 @@ def add_parser(models: "Commands") -> None:
     perco.add_argument("--data", type=Path, required=True, help="folder of images, searched with its subfolders")
     perco.add_argument("--out", type=Path, required=True, help="folder for states, logs, pictures and the model")
     perco.add_argument("--prior", default="tiny", help="what to begin from: tiny (default), a folder or a hub id")
+    perco.add_argument("--init", metavar="DIR", help="begin with this PerCo: tiny or the OUT/model of a training")
     add_budget(perco)
     add_settings(perco, "tiny (default), micro", "batch=16")
     perco.add_argument(
@@ -65,12 +66,13 @@ def open_session(options: argparse.Namespace, console: "Console") -> "PerCoSessi
     """Settle the settings, read the images and return the training."""
     from rdcodecs.perco.train.config import PRESETS
     from rdcodecs.perco.train.session import PerCoSession
+    from rdcodecs.shipped import shipped_or_folder
     from rdcodecs.training.settings import settle
 
     run = make_run(options, console)
     wanted = wanted_settings(options, PRESETS, {})
     config = settle(options.out, wanted, PRESETS["tiny"], resume=options.resume or options.export)
     perceptual = perceptual_loss(options.perceptual, run.device)
-    return PerCoSession(
-        options.out, config, read_folder(options.data, config, console), options.prior, run, perceptual=perceptual
-    )
+    crops = read_folder(options.data, config, console)
+    start = shipped_or_folder(options.init) if options.init else None
+    return PerCoSession(options.out, config, crops, options.prior, run, perceptual=perceptual, start=start)

@@ -13,7 +13,7 @@ from rdcodecs.perco.train.config import PerCoTrainConfig
 from rdcodecs.perco.train.network import PerCoNetwork
 from rdcodecs.perco.train.tables import collect_indices, learn_tables
 from rdcodecs.perco.train.task import PerCoTask
-from rdcodecs.perco.weights import FOLDER, save_perco
+from rdcodecs.perco.weights import FOLDER, load_networks, save_perco
 from rdcodecs.prior import load
 from rdcodecs.prior.folder import locate
 from rdcodecs.prior.train.latents import stored_latents
@@ -47,6 +47,8 @@ class PerCoSession(Session[PerCoTask]):
         prior: what to begin from: ``tiny``, a folder or a hub id.
         run: where and how.
         perceptual: the perceptual loss, where the settings give it a weight.
+        start: folder of a trained PerCo to go on from, of the rate points that the settings name and a prior of the
+            same shape.
     """
 
     out: Path
@@ -55,6 +57,7 @@ class PerCoSession(Session[PerCoTask]):
     prior: str
     run: Run
     perceptual: Perceptual | None = None
+    start: Path | None = None
 
     @property
     def _states(self) -> Path:
@@ -80,7 +83,20 @@ class PerCoSession(Session[PerCoTask]):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.config.seed)
             network = PerCoNetwork(prior.unet, points)
+        if self.start is not None:
+            self._go_on(network, self.start)
         return PerCoTask(self.config, latents, self.run.device, network, prior, perceptual=self.perceptual)
+
+    def _go_on(self, network: PerCoNetwork, start: Path) -> None:
+        unet, encoders = load_networks(start)
+        if [encoder.config for encoder in encoders] != [encoder.config for encoder in network.points]:
+            raise TrainingError(f"'{start}' has other rate points than the settings: --set grids, codebook_sizes ...")
+        try:
+            network.unet.load_state_dict(unet.state_dict())
+        except RuntimeError as error:
+            raise TrainingError(f"'{start}' has another U-Net than the prior '{self.prior}'") from error
+        for ours, theirs in zip(network.points, encoders, strict=True):
+            ours.load_state_dict(theirs.state_dict())
 
     def _write(self, task: PerCoTask) -> None:
         latents = task.latents.train

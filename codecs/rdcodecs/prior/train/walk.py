@@ -26,6 +26,8 @@ class PictureSettings:
         begin: share of the training after which it acts.
         images: of a batch, on which it is computed.
         steps: numbers of denoising steps, drawn from.
+        whole: share of the walks that are judged where a decoder ends; the others end at any of their steps.
+        unrolled: how many predictions at the end of a walk have a gradient: each learns what the next make of it.
     """
 
     weight: float = 0.0
@@ -33,13 +35,15 @@ class PictureSettings:
     begin: float = 0.5
     images: int = 2
     steps: tuple[int, ...] = (5, 10)
+    whole: float = 0.0
+    unrolled: int = 1
 
 
 class PictureLoss:
     """The distance between pictures and what a sampler takes them for on its way; our choice, not the papers'.
 
-    DDIM runs from noise to one of its steps, without gradients, and the clean latents that are predicted there are
-    decoded. So what steers the sampler learns on what its own sampling gives it.
+    DDIM runs from noise to one of its steps, and the clean latents that are predicted there are decoded. So what steers
+    the sampler learns on what its own sampling gives it. The last predictions alone have a gradient.
 
     Args:
         settings: how.
@@ -69,46 +73,54 @@ class PictureLoss:
         """
         size = (pictures.shape[2], pictures.shape[3])
         shape = (len(pictures), self._prior.channels, *self._prior.latent_size(size))
-        timesteps = draw_walk(self._prior, self._settings.steps, generator)
+        settings = self._settings
+        timesteps = draw_walk(self._prior, settings.steps, generator, whole=settings.whole)
         noise = torch.randn(shape, generator=generator, device=pictures.device)
         with mixed_precision(pictures.device):
-            made = self._prior.decode(predict_at_end(self._prior, denoise, noise, timesteps), size).float()
-        loss = self._settings.pixel_weight * functional.l1_loss(made, pictures)
+            drawn = predict_at_end(self._prior, denoise, noise, timesteps, unrolled=settings.unrolled)
+            made = self._prior.decode(drawn, size).float()
+        loss = settings.pixel_weight * functional.l1_loss(made, pictures)
         if self._perceptual is not None:
             loss = loss + self._perceptual(made, pictures).mean()
-        return self._settings.weight * loss
+        return settings.weight * loss
 
 
-def draw_walk(prior: Prior, steps: Sequence[int], generator: torch.Generator) -> list[int]:
+def draw_walk(prior: Prior, steps: Sequence[int], generator: torch.Generator, *, whole: float = 0.0) -> list[int]:
     """Return the noise levels from pure noise to one on the way that DDIM takes, both drawn at random.
 
     Args:
         prior: for its noise levels.
         steps: numbers of denoising steps, one of which is drawn.
         generator: on any device.
+        whole: share of the draws that go all the way.
     """
 
     def draw(below: int) -> int:
         return int(torch.randint(below, (1,), generator=generator, device=generator.device))
 
     timesteps = prior.timesteps(steps[draw(len(steps))])
-    return timesteps[: draw(len(timesteps)) + 1]
+    end = draw(len(timesteps)) + 1
+    if whole and float(torch.rand((), generator=generator, device=generator.device)) < whole:
+        return timesteps
+    return timesteps[:end]
 
 
-def predict_at_end(prior: Prior, denoise: Denoise, noise: Tensor, timesteps: Sequence[int]) -> Tensor:
+def predict_at_end(
+    prior: Prior, denoise: Denoise, noise: Tensor, timesteps: Sequence[int], *, unrolled: int = 1
+) -> Tensor:
     """Go by DDIM from noise to the last of some noise levels, and return the clean latents predicted there.
-
-    Only the last prediction has a gradient.
 
     Args:
         prior: for its noise levels and what its U-Net predicts.
         denoise: the U-Net, steered.
         noise: standard normal, shape (N, C, h, w).
         timesteps: noise levels, falling, the first one that of pure noise; e.g. of `draw_walk`.
+        unrolled: how many predictions at the end have a gradient.
     """
     noisy = noise
-    with torch.no_grad():
-        for now, then in pairwise(timesteps):
+    unmoved = len(timesteps) - unrolled
+    for place, (now, then) in enumerate(pairwise(timesteps)):
+        with torch.set_grad_enabled(torch.is_grad_enabled() and place >= unmoved):
             # DDIM without added noise (Song, Meng, Ermon 2021, eq. 12 with sigma = 0).
             clean, left = prior.split(denoise(noisy, now).float(), noisy, now)
             noisy = prior.add_noise(clean, left, then)

@@ -19,6 +19,11 @@ def test_a_walk_begins_at_pure_noise_and_ends_anywhere() -> None:
     walks = [draw_walk(prior, (2, 4), torch.Generator().manual_seed(seed)) for seed in range(40)]
     wanted = {tuple(prior.timesteps(count)[: end + 1]) for count in (2, 4) for end in range(count)}
     assert {tuple(walk) for walk in walks} == wanted
+    whole = [draw_walk(prior, (2, 4), torch.Generator().manual_seed(seed), whole=1.0) for seed in range(40)]
+    assert {tuple(walk) for walk in whole} == {tuple(prior.timesteps(count)) for count in (2, 4)}
+    halves = [draw_walk(prior, (4,), torch.Generator().manual_seed(seed), whole=0.5) for seed in range(400)]
+    # Half of them, and a quarter of the other half.
+    assert sum(len(walk) == 4 for walk in halves) / 400 == pytest.approx(0.625, abs=0.08)
 
 
 @pytest.mark.parametrize("kind", ["epsilon", "v_prediction"])
@@ -41,6 +46,30 @@ def test_the_prediction_is_the_sampler_s_and_has_a_gradient(kind: str) -> None:
         level = prior.alphas_cumprod[timesteps[-1]]
         each = -(1 - level).sqrt() / (1 if kind == "v_prediction" else level.sqrt())
         torch.testing.assert_close(gradient, each.reshape(1) * noise.numel(), rtol=1e-3, atol=1e-3)
+
+
+def test_the_gradient_goes_through_as_many_predictions_as_are_unrolled() -> None:
+    prior = a_prior("v_prediction")
+    noise = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(1))
+    timesteps = prior.timesteps(4)
+
+    def walk(shifts: torch.Tensor, unrolled: int) -> torch.Tensor:
+        by_level = dict(zip(timesteps, shifts, strict=True))
+        made = predict_at_end(
+            prior, lambda noisy, t: prior.denoise(noisy, t) + by_level[t], noise, timesteps, unrolled=unrolled
+        )
+        return made.mean()
+
+    shifts = torch.zeros(4, requires_grad=True)
+    # Finite differences know nothing of what has a gradient.
+    tiny = 0.01 * torch.eye(4)
+    with torch.no_grad():
+        wanted = torch.stack([(walk(step, 1) - walk(-step, 1)) / 0.02 for step in tiny])
+    assert wanted.abs().min() > 1e-3
+    for unrolled in (1, 2, 4):
+        (gradient,) = torch.autograd.grad(walk(shifts, unrolled), shifts)
+        assert not gradient[: 4 - unrolled].any()
+        torch.testing.assert_close(gradient[4 - unrolled :], wanted[4 - unrolled :], rtol=0.05, atol=1e-3)
 
 
 def test_the_judged_picture_is_one_on_the_way_of_the_sampler() -> None:
