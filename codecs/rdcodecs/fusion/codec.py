@@ -67,6 +67,8 @@ class FusionCodec(Codec):
             (mean and deviation of each colour channel are), "source" (they are those of the source; six bytes in the
             stream), or "off" (the ablation Ours-FE).
         window: side in pixels of the neighbourhoods of "local", odd; 0 for one that shrinks as the rate grows.
+        span: share of the noise levels that sampling walks through, from pure noise down, above 0 to 1: see
+            `Prior.sample`; 0 for what the weights were trained for.
         start: "noise", or "auxiliary": from the auxiliary decoder's picture, noised. A variant of ours.
         device: "auto" (a CUDA device where there is one), "cpu", "cuda" ...
 
@@ -88,6 +90,7 @@ class FusionCodec(Codec):
         fusion: Kind = "attentive",
         renormalize: Renormalization = "local",
         window: int = 0,
+        span: float = 0.0,
         start: Start = "noise",
         device: str = "auto",
     ) -> None:
@@ -100,10 +103,13 @@ class FusionCodec(Codec):
                 raise OptionError(f"codec 'fusion': {option} must be one of {', '.join(values)}, not '{value}'")
         if not isinstance(window, int) or isinstance(window, bool) or (window and (window < 3 or window % 2 == 0)):
             raise OptionError(f"codec 'fusion': window must be 0 or an odd number of pixels from 3 on, not {window!r}")
+        if isinstance(span, bool) or not isinstance(span, int | float) or not 0 <= span <= 1:
+            raise OptionError(f"codec 'fusion': span must be a number from 0 to 1, not {span!r}")
         self._prior_name = prior
         self._folder = shipped_or_folder(weights) / FOLDER / fusion
         self._renormalize: Renormalization = renormalize
         self._window = window
+        self._given_span = float(span)
         self._start: Start = start
         # What costs nothing to leave out is not sent.
         self.hyperprior = HyperpriorCodec(weights=weights, device=device, statistics=renormalize == "source")
@@ -137,6 +143,7 @@ class FusionCodec(Codec):
             "dtype": str(self.prior.dtype),
             "renormalize": self._renormalize,
             "window": self._window,
+            "span": self._span,
             "start": self._start,
         }
 
@@ -203,8 +210,13 @@ class FusionCodec(Codec):
     def _window_at(self, level: int) -> int:
         return self._window or window_at(level, self.hyperprior.model.config.levels)
 
+    @property
+    def _span(self) -> float:
+        # From a start all noise levels below it are walked through.
+        return 1.0 if self._start == "auxiliary" else self._given_span or self.control.config.span
+
     def _steps(self, options: Mapping[str, Any]) -> int:
-        return check_steps(self.name, options, self.decode_options["steps"], self.prior.train_steps)
+        return check_steps(self.name, options, self.decode_options["steps"], self.prior.most_steps(self._span))
 
     @torch.inference_mode()
     def _draw(self, prior: Prior, sources: Sequence[_Source], steps: int) -> Tensor:
@@ -223,7 +235,7 @@ class FusionCodec(Codec):
         prepared = self.control.prepare(latents.to(prior.dtype), levels, prior.latent_size(size), sketch)
         noise = prior.noise(size, [source.seed for source in sources])
         with edit_features(prior.unet, self.control.edits(prepared)):
-            drawn = prior.sample(noise, steps, start=start, strength=_STRENGTH)
+            drawn = prior.sample(noise, steps, start=start, strength=_STRENGTH, span=self._span)
         pictures = prior.decode(drawn, size).float()
         if self._renormalize == "source":
             wanted = [unpack_statistics(item.statistics) for item in stored]

@@ -23,6 +23,8 @@ class FusionConfig:
         head_channels: of each head.
         sketch: give the adapter the latent of the auxiliary decoder's picture too; our choice, the document's decodes
             without that decoder.
+        span: share of the prior's noise levels, from pure noise down, that it is trained for and that sampling walks
+            through; the clean latents predicted at the last are what is drawn. 1 is DDIM as the document has it.
     """
 
     kind: Kind = "attentive"
@@ -32,6 +34,7 @@ class FusionConfig:
     heads: int = 4
     head_channels: int = 16
     sketch: bool = False
+    span: float = 1.0
 
 
 def fusion_sites(sites: Mapping[str, Site]) -> dict[str, Site]:

@@ -24,6 +24,7 @@ LINKS: Mapping[str, str] = {
     "hyperprior start": "sampled from the latent of the auxiliary decoder's picture, noised half-way",
     "sampler": "sampled from pure noise: the codec without renormalization",
     "sampler, 50 steps": "likewise, in fifty steps",
+    "sampler, all levels": "likewise, through all noise levels, where the weights were trained for a share of them",
     "auxiliary": "the codec, colours moved to those of the auxiliary decoder's picture",
     "source": "the codec, colours moved to those of the source",
     "local": "the codec, every neighbourhood's mean moved to that of the auxiliary decoder's picture",
@@ -55,8 +56,10 @@ def draw_links(codec: FusionCodec, image: Image, rate: float, steps: int = 10) -
     noise = prior.noise(size, [0])
     window = window_at(stored.level, codec.hyperprior.model.config.levels)
 
-    def sample(count: int, start: Tensor | None = None) -> Tensor:
-        return prior.decode(prior.sample(noise, count, start=start, strength=_HALF), size).float()
+    own_span = codec.control.config.span
+
+    def sample(count: int, start: Tensor | None = None, span: float = 1.0) -> Tensor:
+        return prior.decode(prior.sample(noise, count, start=start, strength=_HALF, span=span), size).float()
 
     made = {
         "autoencoder": prior.decode(own, size).float(),
@@ -65,11 +68,12 @@ def draw_links(codec: FusionCodec, image: Image, rate: float, steps: int = 10) -
     }
     with edit_features(prior.unet, codec.control.edits(prepared)):
         made |= {
-            "adapter": sample(1),
+            "adapter": sample(1, span=own_span),
             "oracle start": sample(steps, own),
             "hyperprior start": sample(steps, coarse),
-            "sampler": sample(steps),
-            "sampler, 50 steps": sample(50),
+            "sampler": sample(steps, span=own_span),
+            "sampler, 50 steps": sample(50, span=own_span),
+            "sampler, all levels": sample(steps),
         }
     made |= {
         "auxiliary": match_statistics(made["sampler"], statistics(auxiliary)),

@@ -98,6 +98,10 @@ class Prior:
         """Number of noise levels that the model was trained on."""
         return len(self.alphas_cumprod)
 
+    def most_steps(self, span: float = 1.0) -> int:
+        """Return the largest number of denoising steps that a span of the noise levels has room for."""
+        return max(1, round(self.train_steps * span))
+
     @property
     def sites(self) -> dict[str, Site]:
         """The places of the U-Net whose features can be reached, by name."""
@@ -260,13 +264,17 @@ class Prior:
         drawn = [torch.randn(shape, generator=torch.Generator().manual_seed(seed)) for seed in seeds]
         return torch.stack(drawn).to(self.device, self.dtype)
 
-    def timesteps(self, steps: int) -> list[int]:
+    def timesteps(self, steps: int, span: float = 1.0) -> list[int]:
         """Return the noise levels that DDIM visits in this many steps, in falling order.
 
+        Args:
+            steps: their number.
+            span: share of all noise levels over which they are spread, from pure noise down.
+
         Raises:
-            PriorError: `steps` is out of range.
+            PriorError: `steps` or `span` is out of range.
         """
-        return [int(t) for t in self._scheduler_for(steps).timesteps]
+        return [int(t) for t in self._scheduler_for(steps, span).timesteps[:steps]]
 
     @torch.inference_mode()
     def sample(
@@ -276,6 +284,7 @@ class Prior:
         *,
         start: Tensor | None = None,
         strength: float = 1.0,
+        span: float = 1.0,
         embedding: Tensor | None = None,
         guidance: float = 1.0,
         on_step: StepHook | None = None,
@@ -287,6 +296,8 @@ class Prior:
             steps: number of denoising steps for the whole range of noise levels.
             start: clean latents to begin from, noised to the level that `strength` says; same shape.
             strength: the share of the steps, 0 to 1, that is run when there is a `start`.
+            span: share of all noise levels, above 0 to 1, that is walked from pure noise down; below 1 the clean
+                latents that are predicted at the last of them are the result. With a `start` it must be 1.
             embedding: shape (N or 1, tokens, D); `null_embedding` where not given.
             guidance: scale of classifier-free guidance (Ho and Salimans 2022); 1 is without, and costs half.
             on_step: called after every step.
@@ -295,13 +306,15 @@ class Prior:
             Clean latents, same shape.
 
         Raises:
-            PriorError: `steps` or `strength` is out of range.
+            PriorError: `steps`, `strength` or `span` is out of range.
         """
         if not 0 <= strength <= 1:
             raise PriorError(f"the strength must be from 0 to 1, not {strength:g}")
-        scheduler = self._scheduler_for(steps)
+        if start is not None and span != 1:
+            raise PriorError("a sampling that has a start goes through all noise levels below it: its span must be 1")
+        scheduler = self._scheduler_for(steps, span)
         latents = noise.to(self.device, self.dtype)
-        timesteps = scheduler.timesteps
+        timesteps = scheduler.timesteps[:steps]
         if start is not None:
             timesteps = timesteps[steps - min(steps, round(steps * strength)) :]
             if not len(timesteps):
@@ -311,9 +324,10 @@ class Prior:
             output = self._guided(latents, timestep, embedding, guidance)
             result = scheduler.step(output, timestep, latents)
             latents = result.prev_sample.to(self.dtype)
+            clean = result.pred_original_sample
             if on_step is not None:
-                on_step(index, latents, result.pred_original_sample)
-        return latents
+                on_step(index, latents, clean)
+        return latents if span == 1 else clean.to(self.dtype)
 
     def _guided(self, latents: Tensor, timestep: Tensor, embedding: Tensor | None, guidance: float) -> Tensor:
         if guidance == 1 or embedding is None:
@@ -327,12 +341,16 @@ class Prior:
     def _new_scheduler(self) -> Any:
         return diffusers().DDIMScheduler.from_config(self._scheduler)
 
-    def _scheduler_for(self, steps: int) -> Any:
-        if not 1 <= steps <= self.train_steps:
-            raise PriorError(f"the number of denoising steps must be from 1 to {self.train_steps}, not {steps}")
+    def _scheduler_for(self, steps: int, span: float) -> Any:
+        """Return a scheduler whose first `steps` levels are spread over the span."""
+        if not 0 < span <= 1:
+            raise PriorError(f"the span must be above 0 and at most 1, not {span:g}")
+        most = self.most_steps(span)
+        if not 1 <= steps <= most:
+            raise PriorError(f"the number of denoising steps must be from 1 to {most}, not {steps}")
         # A new one each time: it keeps the step count in itself, and calls must not meet there.
         scheduler = self._new_scheduler()
-        scheduler.set_timesteps(steps)
+        scheduler.set_timesteps(min(self.train_steps, round(steps / span)))
         return scheduler
 
     def _levels_at(self, timestep: int | Tensor, like: Tensor) -> tuple[Tensor, Tensor]:

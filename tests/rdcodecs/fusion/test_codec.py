@@ -17,7 +17,9 @@ from small_codecs import picture
 @pytest.fixture
 def make(small_weights: Path, small_prior: Path) -> Any:
     def codec(**options: Any) -> Codec:
-        return load_codec("fusion", weights=str(small_weights), prior=str(small_prior), device="cpu", **options)
+        return load_codec(
+            "fusion", **{"weights": str(small_weights), "prior": str(small_prior), "device": "cpu"} | options
+        )
 
     return codec
 
@@ -36,6 +38,7 @@ def test_every_size_comes_back_from_the_bytes_alone(make: Any, size: tuple[int, 
         {"renormalize": "auxiliary"},
         {"start": "auxiliary"},
         {"window": 5},
+        {"span": 0.5},
     ],
 )
 def test_options_change_the_picture_and_the_fingerprint(make: Any, options: dict[str, Any]) -> None:
@@ -115,6 +118,33 @@ def test_options_out_of_range(make: Any) -> None:
             make().decode(data, steps=steps)
     with pytest.raises(OptionError, match="no decode option 'step': have steps"):
         make().decode(data, step=3)
+
+
+def test_the_span_is_that_of_the_training_unless_given(make: Any, small_weights: Path, tmp_path: Path) -> None:
+    data = make().encode(picture(48, 48), 1)
+    copy = Path(shutil.copytree(small_weights, tmp_path / "weights"))
+    path = copy / "fusion" / "attentive" / "config.json"
+    config = json.loads(path.read_text())
+    assert config["shape"].pop("span") == 1.0
+    path.write_text(json.dumps(config))  # as versions before it wrote it
+    old = make(weights=str(copy))
+    assert np.array_equal(old.decode(data, steps=3), make().decode(data, steps=3))
+    config["shape"]["span"] = 0.25
+    path.write_text(json.dumps(config))
+    short = make(weights=str(copy))
+    assert np.array_equal(short.decode(data, steps=3), make(span=0.25).decode(data, steps=3))
+    assert np.array_equal(make(weights=str(copy), span=1).decode(data, steps=3), old.decode(data, steps=3))
+    assert short.fingerprint() != old.fingerprint()
+    with pytest.raises(OptionError, match="steps must be a whole number from 1 to 250, not 251"):
+        short.decode(data, steps=251)
+    # From a start it is of no consequence.
+    assert make(span=0.25, start="auxiliary").fingerprint() == make(start="auxiliary").fingerprint()
+
+
+@pytest.mark.parametrize("span", [-0.1, 1.5, True, "all"])
+def test_a_span_out_of_range_is_refused(span: Any) -> None:
+    with pytest.raises(OptionError, match="span must be a number from 0 to 1, not"):
+        load_codec("fusion", span=span)
 
 
 def test_weights_for_another_prior_are_refused(small_weights: Path, small_prior: Path, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 import dataclasses
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -115,3 +116,27 @@ def test_it_goes_on_for_another_hyperprior(small_weights: Path, small_prior: Pat
     config = json.loads((tmp_path / "f" / "model" / "fusion" / "attentive" / "config.json").read_text())
     assert config["hyperprior"] == session.hyperprior.digest.hex()
     assert config["hyperprior"] != json.loads((start / "config.json").read_text())["hyperprior"]
+
+
+def test_it_learns_within_its_span(
+    small_weights: Path, small_prior: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shape = dataclasses.replace(PRESETS["micro"].shape, span=0.3)
+    settings = {"shape": shape, "pictures": PictureSettings(weight=1.0, begin=0.0, images=1, steps=(3,))}
+    start = small_weights / "fusion" / "attentive"
+    session = fusion_session(tmp_path, small_weights, small_prior, start=start, settings=settings)
+    visited = set()
+    denoise = session.prior.denoise
+
+    def watched(latents: torch.Tensor, timestep: torch.Tensor | int, *rest: Any) -> torch.Tensor:
+        visited.update(torch.as_tensor(timestep).flatten().tolist())
+        return denoise(latents, timestep, *rest)
+
+    monkeypatch.setattr(session.prior, "denoise", watched)
+    session.train(Budget(steps=8))
+    assert 700 <= min(visited) < 800
+    assert max(visited) == 999
+    held_out = [line for line in read_log(tmp_path / "stage-2") if line["kind"] == "held_out"][-1]
+    assert {name for name in held_out if name.startswith("loss_")} == {f"loss_{t}" for t in (730, 790, 850, 910, 970)}
+    config = json.loads((tmp_path / "model" / "fusion" / "attentive" / "config.json").read_text())
+    assert config["shape"]["span"] == 0.3

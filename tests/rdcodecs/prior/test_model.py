@@ -232,6 +232,33 @@ def test_any_number_of_steps_starts_at_the_noisiest_level(steps: int) -> None:
     assert levels[-1] >= 0
 
 
+@pytest.mark.parametrize("prediction_type", ["epsilon", "v_prediction"])
+def test_a_span_is_the_first_part_of_a_longer_way(prediction_type: str) -> None:
+    prior = make_prior(prediction_type)
+    noise = prior.noise((32, 32), [1])
+    assert prior.timesteps(4, 0.4) == prior.timesteps(10)[:4]
+    clean: list[torch.Tensor] = []
+    prior.sample(noise, 10, on_step=lambda _step, _latents, x: clean.append(x))
+    seen: list[int] = []
+    made = prior.sample(noise, 4, span=0.4, on_step=lambda step, *_: seen.append(step))
+    assert seen == [0, 1, 2, 3]
+    assert torch.equal(made, clean[3])
+
+
+def test_a_span_has_room_for_as_many_steps_as_noise_levels() -> None:
+    prior = make_prior()
+    assert prior.timesteps(300, 0.3) == list(range(999, 699, -1))
+    assert prior.timesteps(1, 0.0001) == [999]
+    noise = prior.noise((16, 16), [0])
+    with pytest.raises(PriorError, match="steps must be from 1 to 300, not 301"):
+        prior.sample(noise, 301, span=0.3)
+    for span in (0.0, -1.0, 1.1):
+        with pytest.raises(PriorError, match="span must be above 0 and at most 1"):
+            prior.sample(noise, 1, span=span)
+    with pytest.raises(PriorError, match="its span must be 1"):
+        prior.sample(noise, 2, start=noise, span=0.5)
+
+
 def test_a_wrong_strength_is_refused() -> None:
     prior = make_prior()
     noise = prior.noise((16, 16), [0])

@@ -1,5 +1,6 @@
 """Train a control in a folder, for a prior and a hyperprior that are there, and export it as the codec reads it."""
 
+import dataclasses
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -83,6 +84,8 @@ class FusionSession(Session[FusionTask]):
                 control = make_control(self.config.shape, self.prior, self.hyperprior)
             else:
                 control = trainable_control(self.start, self.prior, self.hyperprior)
+                # How far its sampler went is no part of its weights.
+                control.config = dataclasses.replace(control.config, span=self.config.shape.span)
         if control.config != self.config.shape:
             raise TrainingError(f"'{self.start}' has another shape than the settings: {control.config}")
         return FusionTask(

@@ -22,7 +22,8 @@ from rdcodecs.training.pictures import grid
 from rdcodecs.training.task import mixed_precision
 
 _EVALUATED = 48
-_TIMESTEPS = (100, 300, 500, 700, 900)
+_PLACES = (0.1, 0.3, 0.5, 0.7, 0.9)
+"""In the span of noise levels, from its lowest to pure noise."""
 _SHOWN = 6
 _SHOWN_STEPS = 10
 
@@ -56,11 +57,13 @@ class FusionTask(Learner[Control]):
         perceptual: Perceptual | None = None,
     ) -> None:
         self._config = config
-        self._pictures = PictureLoss(config.pictures, prior, perceptual)
+        span = config.shape.span
+        self._pictures = PictureLoss(config.pictures, prior, perceptual, span=span)
         self._device = device
         super().__init__(control, device, config, rate=config.learning_rate, weight_decay=1e-3)
         self._prior, self._hyperprior = prior, hyperprior
         self._alphas = prior.alphas_cumprod.to(device)
+        self._lowest = prior.train_steps - prior.most_steps(span)
         self._weights = torch.ones_like(self._alphas)
         if config.snr_gamma:
             self._weights = min_snr_weight(self._alphas, config.snr_gamma, prior.prediction_type)
@@ -78,7 +81,7 @@ class FusionTask(Learner[Control]):
         count = len(images)
         levels = torch.randint(self._hyperprior.config.levels, (count,), generator=generator, device=self._device)
         clean, coded = self._coded(images, levels)
-        timesteps = torch.randint(len(self._alphas), (count,), generator=generator, device=self._device)
+        timesteps = torch.randint(self._lowest, len(self._alphas), (count,), generator=generator, device=self._device)
         noise = torch.randn(clean.shape, generator=generator, device=self._device)
         errors = self._errors(self.model, clean, coded, timesteps, noise)
         loss = (self._weights[timesteps] * errors).mean()
@@ -94,11 +97,12 @@ class FusionTask(Learner[Control]):
     @torch.no_grad()
     def evaluate(self) -> dict[str, float]:
         """Return the prediction error on held-out crops at five noise levels, over all rate levels, and its mean."""
-        sums = dict.fromkeys(_TIMESTEPS, 0.0)
+        room = len(self._alphas) - self._lowest
+        sums = {self._lowest + round(place * room): 0.0 for place in _PLACES}
         for number, part in enumerate(torch.split(self._held_out, 16)):
             levels = torch.arange(len(part), device=self._device) % self._hyperprior.config.levels
             clean, coded = self._coded(to_tensor(part.to(self._device)), levels)
-            for timestep in _TIMESTEPS:
+            for timestep in sums:
                 generator = step_generator(self._config.seed, f"held out {timestep}", number, self._device)
                 noise = torch.randn(clean.shape, generator=generator, device=self._device)
                 places = torch.full((len(part),), timestep, device=self._device)
@@ -119,7 +123,7 @@ class FusionTask(Learner[Control]):
         for level in (0, last // 2, last):
             levels = torch.full((len(originals),), level, device=self._device)
             with self._steered(self.average.model, self._coded(images, levels)[1]):
-                drawn = self._prior.sample(noise, _SHOWN_STEPS)
+                drawn = self._prior.sample(noise, _SHOWN_STEPS, span=self._config.shape.span)
             rows.append(to_images(self._prior.decode(drawn, size)))
         return grid(rows)
 

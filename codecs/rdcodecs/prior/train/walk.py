@@ -49,12 +49,16 @@ class PictureLoss:
         settings: how.
         prior: decodes, and has the noise levels.
         perceptual: distance of pictures; without one the mean absolute error alone counts.
+        span: of the sampler: see `Prior.sample`.
     """
 
-    def __init__(self, settings: PictureSettings, prior: Prior, perceptual: Perceptual | None) -> None:
+    def __init__(
+        self, settings: PictureSettings, prior: Prior, perceptual: Perceptual | None, *, span: float = 1.0
+    ) -> None:
         self._settings = settings
         self._prior = prior
         self._perceptual = perceptual
+        self._span = span
 
     def chosen(self, step: int, progress: float, batch: int) -> Tensor | None:
         """Return which images of a step's batch are judged, others at every step; `None` where none is."""
@@ -74,7 +78,7 @@ class PictureLoss:
         size = (pictures.shape[2], pictures.shape[3])
         shape = (len(pictures), self._prior.channels, *self._prior.latent_size(size))
         settings = self._settings
-        timesteps = draw_walk(self._prior, settings.steps, generator, whole=settings.whole)
+        timesteps = draw_walk(self._prior, settings.steps, generator, whole=settings.whole, span=self._span)
         noise = torch.randn(shape, generator=generator, device=pictures.device)
         with mixed_precision(pictures.device):
             drawn = predict_at_end(self._prior, denoise, noise, timesteps, unrolled=settings.unrolled)
@@ -85,7 +89,9 @@ class PictureLoss:
         return settings.weight * loss
 
 
-def draw_walk(prior: Prior, steps: Sequence[int], generator: torch.Generator, *, whole: float = 0.0) -> list[int]:
+def draw_walk(
+    prior: Prior, steps: Sequence[int], generator: torch.Generator, *, whole: float = 0.0, span: float = 1.0
+) -> list[int]:
     """Return the noise levels from pure noise to one on the way that DDIM takes, both drawn at random.
 
     Args:
@@ -93,12 +99,13 @@ def draw_walk(prior: Prior, steps: Sequence[int], generator: torch.Generator, *,
         steps: numbers of denoising steps, one of which is drawn.
         generator: on any device.
         whole: share of the draws that go all the way.
+        span: of the sampler: see `Prior.sample`.
     """
 
     def draw(below: int) -> int:
         return int(torch.randint(below, (1,), generator=generator, device=generator.device))
 
-    timesteps = prior.timesteps(steps[draw(len(steps))])
+    timesteps = prior.timesteps(steps[draw(len(steps))], span)
     end = draw(len(timesteps)) + 1
     if whole and float(torch.rand((), generator=generator, device=generator.device)) < whole:
         return timesteps
