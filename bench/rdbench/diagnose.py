@@ -1,8 +1,8 @@
-"""What each link of the fusion codec costs, measured."""
+"""What each link of the fusion codec costs, and what its options bring, measured."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 from PIL.Image import fromarray
@@ -51,22 +51,60 @@ def measure_links(
                 if pictures is not None and number == 0:
                     pictures.mkdir(parents=True, exist_ok=True)
                     fromarray(picture).save(pictures / f"{level}-{link.replace(', ', '-').replace(' ', '-')}.png")
-    table = pd.DataFrame(rows)
-    means = table.groupby(["level", "link"], sort=False).mean().reset_index()
-    means.insert(3, "images", len(images))
-    return means[["level", "bpp", "link", "images", *metrics]]
+    return _means(rows, "link", len(images), metrics)
 
 
-def print_links(table: pd.DataFrame, console: Console) -> None:
-    """Print the table of `measure_links`, a block a level, and what each link is."""
+def measure_variants(
+    variants: "Mapping[str, FusionCodec]",
+    images: "Sequence[Image]",
+    levels: Sequence[int],
+    *,
+    steps: int,
+    metrics: Sequence[str],
+) -> pd.DataFrame:
+    """Return the metrics of codecs that differ in an option, from their streams, at every level.
+
+    Args:
+        variants: name → codec.
+        images: uint8, shape (H, W, 3), not trained on.
+        levels: rate levels.
+        steps: denoising steps.
+        metrics: names.
+
+    Returns:
+        Columns level, bpp, variant, images, and one a metric: means over the images.
+    """
+    scored = [make_metric(name) for name in metrics]
+    rows = []
+    for level in levels:
+        for name, codec in variants.items():
+            streams = [codec.encode(image, level) for image in images]
+            pictures = codec.decode_batch(streams, steps=steps)
+            for image, data, picture in zip(images, streams, pictures, strict=True):
+                bpp = 8 * len(data) / (image.shape[0] * image.shape[1])
+                values = {metric.name: metric(image, picture) for metric in scored}
+                rows.append({"level": level, "bpp": bpp, "variant": name, **values})
+    return _means(rows, "variant", len(images), metrics)
+
+
+def _means(rows: Sequence[Mapping[str, Any]], what: str, images: int, metrics: Sequence[str]) -> pd.DataFrame:
+    means = pd.DataFrame(rows).groupby(["level", what], sort=False).mean().reset_index()
+    means.insert(3, "images", images)
+    return means[["level", "bpp", what, "images", *metrics]]
+
+
+def print_means(table: pd.DataFrame, console: Console) -> None:
+    """Print the table of `measure_links` or `measure_variants`, a block a level, and what each link is."""
+    what = table.columns[2]
     metrics = list(table.columns[4:])
     for level, block in table.groupby("level"):
         shown = Table(title=f"level {level}: {block['bpp'].mean():.4f} bpp, {block['images'].iloc[0]} images")
-        shown.add_column("link")
+        shown.add_column(what)
         for name in metrics:
             shown.add_column(name, justify="right")
         for row in block.to_dict("records"):
-            shown.add_row(str(row["link"]), *(f"{row[name]:.4f}" for name in metrics))
+            shown.add_row(str(row[what]), *(f"{row[name]:.4f}" for name in metrics))
         console.print(shown)
-    for link, meaning in LINKS.items():
-        console.print(f"{link}: {meaning}", markup=False, soft_wrap=True)
+    if what == "link":
+        for link, meaning in LINKS.items():
+            console.print(f"{link}: {meaning}", markup=False, soft_wrap=True)

@@ -9,7 +9,8 @@ import pytest
 from PIL import Image
 
 from rdbench.commands import diagnose
-from rdbench.diagnose import measure_links
+from rdbench.diagnose import measure_links, measure_variants
+from rdbench.errors import BenchError
 from rdbench.metrics import make_metric
 from rdcodecs.fusion.codec import FusionCodec
 from rdcodecs.fusion.links import LINKS, draw_links
@@ -68,3 +69,31 @@ def test_the_command(
     assert "level 1: " in said
     assert "the floor of every picture" in said
     assert list(pd.read_csv(tmp_path / "links.csv")["link"]) == list(LINKS)
+
+    options = parser.parse_args([*command, "--vary", "renormalize=off,local", "--metrics", "psnr"])
+    assert options.execute(options) == 0
+    table = pd.read_csv(tmp_path / "links.csv")
+    assert list(table["variant"]) == ["renormalize off", "renormalize local"]
+    assert list(table.columns)[-1] == "psnr"
+    for wrong in ("span", "span=", "span=1,,0.5", "fusion=additive"):
+        options = parser.parse_args([*command, "--vary", wrong])
+        with pytest.raises(BenchError, match=f"--vary {wrong}: write OPTION=A,B,... with an option of span, window"):
+            options.execute(options)
+
+
+def test_variants_are_measured_from_their_own_streams(
+    codec: FusionCodec, small_weights: Path, small_prior: Path
+) -> None:
+    images = [picture(64, 64), picture(64, 64, 1)]
+    source = FusionCodec(prior=str(small_prior), weights=str(small_weights), device="cpu", renormalize="source")
+    table = measure_variants({"off": codec, "source": source}, images, [1], steps=1, metrics=["psnr"])
+    assert list(table.columns) == ["level", "bpp", "variant", "images", "psnr"]
+    psnr = make_metric("psnr")
+    for name, one in (("off", codec), ("source", source)):
+        streams = [one.encode(image, 1) for image in images]
+        row = table[table["variant"] == name].iloc[0]
+        assert row["bpp"] == pytest.approx(8 * sum(map(len, streams)) / (2 * 64 * 64))
+        pictures = [one.decode(data, steps=1) for data in streams]
+        assert row["psnr"] == pytest.approx(np.mean([psnr(*pair) for pair in zip(images, pictures, strict=True)]))
+    # The colours of the source are sent.
+    assert table["bpp"].iloc[1] - table["bpp"].iloc[0] == pytest.approx(6 * 8 / (64 * 64))
