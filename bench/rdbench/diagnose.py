@@ -1,6 +1,6 @@
 """What each link of the fusion codec costs, and what its options bring, measured."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -55,7 +55,7 @@ def measure_links(
 
 
 def measure_variants(
-    variants: "Mapping[str, FusionCodec]",
+    variants: "Iterable[tuple[str, FusionCodec]]",
     images: "Sequence[Image]",
     levels: Sequence[int],
     *,
@@ -65,7 +65,7 @@ def measure_variants(
     """Return the metrics of codecs that differ in an option, from their streams, at every level.
 
     Args:
-        variants: name → codec.
+        variants: name and codec of each; taken one after another, so that a generator need not hold them all.
         images: uint8, shape (H, W, 3), not trained on.
         levels: rate levels.
         steps: denoising steps.
@@ -76,8 +76,8 @@ def measure_variants(
     """
     scored = [make_metric(name) for name in metrics]
     rows = []
-    for level in levels:
-        for name, codec in variants.items():
+    for name, codec in variants:
+        for level in levels:
             streams = [codec.encode(image, level) for image in images]
             pictures = codec.decode_batch(streams, steps=steps)
             for image, data, picture in zip(images, streams, pictures, strict=True):
@@ -89,6 +89,7 @@ def measure_variants(
 
 def _means(rows: Sequence[Mapping[str, Any]], what: str, images: int, metrics: Sequence[str]) -> pd.DataFrame:
     means = pd.DataFrame(rows).groupby(["level", what], sort=False).mean().reset_index()
+    means = means.sort_values("level", kind="stable", ignore_index=True)
     means.insert(3, "images", images)
     return means[["level", "bpp", what, "images", *metrics]]
 
@@ -98,12 +99,12 @@ def print_means(table: pd.DataFrame, console: Console) -> None:
     what = table.columns[2]
     metrics = list(table.columns[4:])
     for level, block in table.groupby("level"):
-        shown = Table(title=f"level {level}: {block['bpp'].mean():.4f} bpp, {block['images'].iloc[0]} images")
+        shown = Table(title=f"level {level}, {block['images'].iloc[0]} images")
         shown.add_column(what)
-        for name in metrics:
+        for name in ("bpp", *metrics):
             shown.add_column(name, justify="right")
         for row in block.to_dict("records"):
-            shown.add_row(str(row[what]), *(f"{row[name]:.4f}" for name in metrics))
+            shown.add_row(str(row[what]), *(f"{row[name]:.4f}" for name in ("bpp", *metrics)))
         console.print(shown)
     if what == "link":
         for link, meaning in LINKS.items():

@@ -13,7 +13,7 @@ def check_steps(codec: str, options: Mapping[str, Any], default: int, most: int)
         codec: its name, for messages.
         options: of `Codec.decode`.
         default: where they name none, or `None`.
-        most: noise levels of the model.
+        most: noise levels that the sampler can visit.
 
     Raises:
         OptionError: another option than `steps`, or a number out of range.

@@ -1,6 +1,7 @@
 """rdbench diagnose fusion."""
 
 import argparse
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -40,6 +41,20 @@ def test_every_link_has_a_picture_and_they_are_those_of_the_codec(codec: FusionC
     np.testing.assert_array_equal(made["autoencoder"], again["autoencoder"])
 
 
+def test_links_end_where_the_control_was_trained_to(codec: FusionCodec, monkeypatch: pytest.MonkeyPatch) -> None:
+    image = picture(48, 48)
+    whole, _ = draw_links(codec, image, 1, steps=3)
+    np.testing.assert_array_equal(whole["sampler"], whole["sampler, all levels"])
+    config = codec.control.config
+    monkeypatch.setattr(codec.control, "config", dataclasses.replace(config, span=0.3))
+    part, _ = draw_links(codec, image, 1, steps=3)
+    assert not np.array_equal(part["sampler"], part["sampler, all levels"])
+    np.testing.assert_array_equal(part["sampler, all levels"], whole["sampler"])
+    for link in ("sampler, 50 steps", "local", "auxiliary", "source"):
+        assert not np.array_equal(part[link], whole[link]), link
+    np.testing.assert_array_equal(part["oracle start"], whole["oracle start"])
+
+
 def test_the_table_holds_means_over_images(codec: FusionCodec, tmp_path: Path) -> None:
     images = [picture(64, 64), picture(64, 64, 1)]
     table = measure_links(codec, images, [0, 1], steps=1, metrics=["psnr"], pictures=tmp_path)
@@ -66,7 +81,7 @@ def test_the_command(
     options = parser.parse_args(command)
     assert options.execute(options) == 0
     said = capsys.readouterr().out
-    assert "level 1: " in said
+    assert "level 1, 1 images" in said
     assert "the floor of every picture" in said
     assert list(pd.read_csv(tmp_path / "links.csv")["link"]) == list(LINKS)
 
@@ -75,6 +90,14 @@ def test_the_command(
     table = pd.read_csv(tmp_path / "links.csv")
     assert list(table["variant"]) == ["renormalize off", "renormalize local"]
     assert list(table.columns)[-1] == "psnr"
+    options = parser.parse_args([*command, "--vary", "span=1,0.5", "--steps", "3", "--metrics", "psnr"])
+    assert options.execute(options) == 0
+    table = pd.read_csv(tmp_path / "links.csv")
+    assert table["psnr"].nunique() == 2
+    assert table["bpp"].nunique() == 1
+    options = parser.parse_args([*command, "--vary", "window=5,9", "--pictures", str(tmp_path)])
+    with pytest.raises(BenchError, match="--pictures writes the pictures of links"):
+        options.execute(options)
     for wrong in ("span", "span=", "span=1,,0.5", "fusion=additive"):
         options = parser.parse_args([*command, "--vary", wrong])
         with pytest.raises(BenchError, match=f"--vary {wrong}: write OPTION=A,B,... with an option of span, window"):
@@ -86,7 +109,7 @@ def test_variants_are_measured_from_their_own_streams(
 ) -> None:
     images = [picture(64, 64), picture(64, 64, 1)]
     source = FusionCodec(prior=str(small_prior), weights=str(small_weights), device="cpu", renormalize="source")
-    table = measure_variants({"off": codec, "source": source}, images, [1], steps=1, metrics=["psnr"])
+    table = measure_variants([("off", codec), ("source", source)], images, [1], steps=1, metrics=["psnr"])
     assert list(table.columns) == ["level", "bpp", "variant", "images", "psnr"]
     psnr = make_metric("psnr")
     for name, one in (("off", codec), ("source", source)):

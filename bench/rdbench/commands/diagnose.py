@@ -1,4 +1,4 @@
-"""rdbench diagnose: where a codec loses quality, link by link."""
+"""rdbench diagnose: where a codec loses quality, link by link, and what its options bring."""
 
 import argparse
 from pathlib import Path
@@ -17,7 +17,9 @@ _VARIED = ("span", "window", "renormalize", "start")
 
 def add_parser(commands: "Commands") -> None:
     """Declare the command."""
-    parser = commands.add_parser("diagnose", help="say where a diffusion codec loses quality, link by link")
+    parser = commands.add_parser(
+        "diagnose", help="say where a diffusion codec loses quality, link by link, or compare values of an option"
+    )
     codecs = parser.add_subparsers(dest="model", metavar="CODEC", required=True)
     fusion = codecs.add_parser(
         "fusion",
@@ -56,17 +58,21 @@ def execute(options: argparse.Namespace) -> int:
     for name in options.metrics:
         make_metric(name)  # before anything takes time
     common = {"prior": options.prior, "weights": options.weights, "fusion": options.fusion}
-    varied = _variants(options.vary) if options.vary else {"": {}}
-    codecs = {name: FusionCodec(**{**common, **changes}) for name, changes in varied.items()}
-    for codec in codecs.values():
-        codec.check()
+    varied = _variants(options.vary) if options.vary else {}
+    if varied and options.pictures:
+        raise BenchError("--pictures writes the pictures of links: leave it out with --vary")
+    for changes in varied.values():
+        FusionCodec(**{**common, **changes})  # reads nothing yet, but refuses what does not exist
+    codec = FusionCodec(**common)
+    codec.check()
     crops = read_folder(options.data, HyperpriorTrainConfig(), console)
     images = list(crops.held_out[: options.images].numpy())
     how = {"steps": options.steps, "metrics": options.metrics}
-    if options.vary:
+    if varied:
+        codecs = ((name, FusionCodec(**{**common, **changes})) for name, changes in varied.items())
         table = measure_variants(codecs, images, options.levels, **how)
     else:
-        table = measure_links(codecs[""], images, options.levels, pictures=options.pictures, **how)
+        table = measure_links(codec, images, options.levels, pictures=options.pictures, **how)
     if options.out is not None:
         table.to_csv(options.out, index=False, float_format="%.6g")
     print_means(table, Console(highlight=False))

@@ -68,8 +68,9 @@ class FusionCodec(Codec):
             stream), or "off" (the ablation Ours-FE).
         window: side in pixels of the neighbourhoods of "local", odd; 0 for one that shrinks as the rate grows.
         span: share of the noise levels that sampling walks through, from pure noise down, above 0 to 1: see
-            `Prior.sample`; 0 for what the weights were trained for.
-        start: "noise", or "auxiliary": from the auxiliary decoder's picture, noised. A variant of ours.
+            `Prior.sample`; 0 for what the weights were trained for. Lower noise levels than those they have not seen.
+        start: "noise", or "auxiliary": from the auxiliary decoder's picture, noised, through all noise levels below
+            it whatever the span. A variant of ours, for weights that were trained for a span of 1.
         device: "auto" (a CUDA device where there is one), "cpu", "cuda" ...
 
     Raises:
@@ -216,7 +217,8 @@ class FusionCodec(Codec):
         return 1.0 if self._start == "auxiliary" else self._given_span or self.control.config.span
 
     def _steps(self, options: Mapping[str, Any]) -> int:
-        return check_steps(self.name, options, self.decode_options["steps"], self.prior.most_steps(self._span))
+        most = self.prior.most_steps(self._span)
+        return check_steps(self.name, options, min(most, self.decode_options["steps"]), most)
 
     @torch.inference_mode()
     def _draw(self, prior: Prior, sources: Sequence[_Source], steps: int) -> Tensor:

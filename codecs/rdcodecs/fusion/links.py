@@ -20,11 +20,11 @@ LINKS: Mapping[str, str] = {
     "hyperprior": "the auxiliary decoder's picture",
     "hyperprior, autoencoder": "that picture through the autoencoder",
     "adapter": "one step from pure noise: what adapter and U-Net expect of the picture before any of it is drawn",
-    "oracle start": "sampled from the source's own latent, noised half-way",
-    "hyperprior start": "sampled from the latent of the auxiliary decoder's picture, noised half-way",
+    "oracle start": "sampled from the source's own latent, noised half-way, through all noise levels below",
+    "hyperprior start": "likewise from the latent of the auxiliary decoder's picture",
     "sampler": "sampled from pure noise: the codec without renormalization",
     "sampler, 50 steps": "likewise, in fifty steps",
-    "sampler, all levels": "likewise, through all noise levels, where the weights were trained for a share of them",
+    "sampler, all levels": "likewise, through all noise levels, even where the weights were trained for a span of them",
     "auxiliary": "the codec, colours moved to those of the auxiliary decoder's picture",
     "source": "the codec, colours moved to those of the source",
     "local": "the codec, every neighbourhood's mean moved to that of the auxiliary decoder's picture",
@@ -40,7 +40,7 @@ def draw_links(codec: FusionCodec, image: Image, rate: float, steps: int = 10) -
     """Return a picture for each of `LINKS`, and the length of the stream in bytes.
 
     Args:
-        codec: the codec; its options on renormalization and start are not used.
+        codec: the codec; its options on renormalization, span and start are not used.
         image: uint8, shape (H, W, 3).
         rate: level.
         steps: DDIM steps where nothing else is said.
@@ -73,8 +73,8 @@ def draw_links(codec: FusionCodec, image: Image, rate: float, steps: int = 10) -
             "hyperprior start": sample(steps, coarse),
             "sampler": sample(steps, span=own_span),
             "sampler, 50 steps": sample(50, span=own_span),
-            "sampler, all levels": sample(steps),
         }
+        made["sampler, all levels"] = made["sampler"] if own_span == 1 else sample(steps)
     made |= {
         "auxiliary": match_statistics(made["sampler"], statistics(auxiliary)),
         "source": match_statistics(made["sampler"], statistics(source)),

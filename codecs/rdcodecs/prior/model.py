@@ -293,7 +293,7 @@ class Prior:
 
         Args:
             noise: standard normal, shape (N, C, h, w), e.g. from `noise`.
-            steps: number of denoising steps for the whole range of noise levels.
+            steps: number of denoising steps for the whole range of noise levels, or for the span.
             start: clean latents to begin from, noised to the level that `strength` says; same shape.
             strength: the share of the steps, 0 to 1, that is run when there is a `start`.
             span: share of all noise levels, above 0 to 1, that is walked from pure noise down; below 1 the clean
@@ -322,12 +322,16 @@ class Prior:
             latents = self.add_noise(start.to(latents), latents, int(timesteps[0]))
         for index, timestep in enumerate(timesteps):
             output = self._guided(latents, timestep, embedding, guidance)
-            result = scheduler.step(output, timestep, latents)
-            latents = result.prev_sample.to(self.dtype)
-            clean = result.pred_original_sample
+            if span == 1:
+                result = scheduler.step(output, timestep, latents)
+                latents, clean = result.prev_sample.to(self.dtype), result.pred_original_sample
+            else:
+                # diffusers' step is of one length, by whole division: it would miss the next level of the span.
+                clean, left = self.split(output, latents, timestep)
+                latents = clean if index + 1 == steps else self.add_noise(clean, left, timesteps[index + 1])
             if on_step is not None:
                 on_step(index, latents, clean)
-        return latents if span == 1 else clean.to(self.dtype)
+        return latents
 
     def _guided(self, latents: Tensor, timestep: Tensor, embedding: Tensor | None, guidance: float) -> Tensor:
         if guidance == 1 or embedding is None:
@@ -347,7 +351,8 @@ class Prior:
             raise PriorError(f"the span must be above 0 and at most 1, not {span:g}")
         most = self.most_steps(span)
         if not 1 <= steps <= most:
-            raise PriorError(f"the number of denoising steps must be from 1 to {most}, not {steps}")
+            within = "" if span == 1 else f" within a span of {span:g}"
+            raise PriorError(f"the number of denoising steps must be from 1 to {most}{within}, not {steps}")
         # A new one each time: it keeps the step count in itself, and calls must not meet there.
         scheduler = self._new_scheduler()
         scheduler.set_timesteps(min(self.train_steps, round(steps / span)))

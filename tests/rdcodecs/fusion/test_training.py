@@ -10,6 +10,7 @@ from safetensors.torch import load_file
 from rdcodecs.fusion.train.config import PRESETS
 from rdcodecs.fusion.train.session import FusionSession
 from rdcodecs.pixels import to_tensor
+from rdcodecs.prior import PriorError
 from rdcodecs.prior.train.walk import PictureSettings
 from rdcodecs.training.errors import TrainingError
 from rdcodecs.training.log import read_log
@@ -116,6 +117,19 @@ def test_it_goes_on_for_another_hyperprior(small_weights: Path, small_prior: Pat
     config = json.loads((tmp_path / "f" / "model" / "fusion" / "attentive" / "config.json").read_text())
     assert config["hyperprior"] == session.hyperprior.digest.hex()
     assert config["hyperprior"] != json.loads((start / "config.json").read_text())["hyperprior"]
+
+
+@pytest.mark.parametrize(
+    ("span", "message"),
+    [(1.5, "span must be above 0 and at most 1, not 1.5"), (0.005, "from 1 to 5 within a span of 0.005, not 10")],
+)
+def test_a_span_without_room_is_refused_at_once(
+    small_weights: Path, small_prior: Path, tmp_path: Path, span: float, message: str
+) -> None:
+    shape = dataclasses.replace(PRESETS["micro"].shape, span=span)
+    session = fusion_session(tmp_path, small_weights, small_prior, settings={"shape": shape})
+    with pytest.raises(PriorError, match=message):
+        session.train(Budget(steps=1))
 
 
 def test_it_learns_within_its_span(

@@ -1,9 +1,12 @@
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
 
 from rdcodecs.pixels import to_images
 from rdcodecs.prior import Prior, PriorError, edit_features
+from rdcodecs.prior.train.walk import predict_at_end
 from small_models import make_unet, make_vae, scheduler_values
 
 
@@ -242,7 +245,13 @@ def test_a_span_is_the_first_part_of_a_longer_way(prediction_type: str) -> None:
     seen: list[int] = []
     made = prior.sample(noise, 4, span=0.4, on_step=lambda step, *_: seen.append(step))
     assert seen == [0, 1, 2, 3]
-    assert torch.equal(made, clean[3])
+    torch.testing.assert_close(made, clean[3], atol=1e-4, rtol=1e-4)
+    # Levels that no step of one length could visit.
+    timesteps = prior.timesteps(20, 0.3)
+    assert len({first - second for first, second in pairwise(timesteps)}) > 1
+    with torch.no_grad():
+        wanted = predict_at_end(prior, prior.denoise, noise, timesteps)
+    torch.testing.assert_close(prior.sample(noise, 20, span=0.3), wanted, atol=1e-4, rtol=1e-4)
 
 
 def test_a_span_has_room_for_as_many_steps_as_noise_levels() -> None:
@@ -250,7 +259,7 @@ def test_a_span_has_room_for_as_many_steps_as_noise_levels() -> None:
     assert prior.timesteps(300, 0.3) == list(range(999, 699, -1))
     assert prior.timesteps(1, 0.0001) == [999]
     noise = prior.noise((16, 16), [0])
-    with pytest.raises(PriorError, match="steps must be from 1 to 300, not 301"):
+    with pytest.raises(PriorError, match=r"steps must be from 1 to 300 within a span of 0\.3, not 301"):
         prior.sample(noise, 301, span=0.3)
     for span in (0.0, -1.0, 1.1):
         with pytest.raises(PriorError, match="span must be above 0 and at most 1"):

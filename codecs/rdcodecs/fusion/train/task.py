@@ -58,6 +58,8 @@ class FusionTask(Learner[Control]):
     ) -> None:
         self._config = config
         span = config.shape.span
+        for count in (*config.pictures.steps, _SHOWN_STEPS):
+            prior.timesteps(count, span)  # says now what does not fit
         self._pictures = PictureLoss(config.pictures, prior, perceptual, span=span)
         self._device = device
         super().__init__(control, device, config, rate=config.learning_rate, weight_decay=1e-3)

@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -89,14 +90,16 @@ class PerCoSession(Session[PerCoTask]):
 
     def _go_on(self, network: PerCoNetwork, start: Path) -> None:
         unet, encoders = load_networks(start)
-        if [encoder.config for encoder in encoders] != [encoder.config for encoder in network.points]:
-            raise TrainingError(f"'{start}' has other rate points than the settings: --set grids, codebook_sizes ...")
+        theirs, ours = ([encoder.config for encoder in each] for each in (encoders, network.points))
+        apart = next((pair for pair in zip_longest(theirs, ours) if pair[0] != pair[1]), None)
+        if apart is not None:
+            raise TrainingError(f"'{start}' has the hyper-encoder {apart[0]} where the settings have {apart[1]}")
         try:
             network.unet.load_state_dict(unet.state_dict())
         except RuntimeError as error:
             raise TrainingError(f"'{start}' has another U-Net than the prior '{self.prior}'") from error
-        for ours, theirs in zip(network.points, encoders, strict=True):
-            ours.load_state_dict(theirs.state_dict())
+        for point, encoder in zip(network.points, encoders, strict=True):
+            point.load_state_dict(encoder.state_dict())
 
     def _write(self, task: PerCoTask) -> None:
         latents = task.latents.train

@@ -27,7 +27,7 @@ class PictureSettings:
         images: of a batch, on which it is computed.
         steps: numbers of denoising steps, drawn from.
         whole: share of the walks that are judged where a decoder ends; the others end at any of their steps.
-        unrolled: how many predictions at the end of a walk have a gradient: each learns what the next make of it.
+        unrolled: how many predictions at the end of a walk, at least one, have a gradient: each learns what follows.
     """
 
     weight: float = 0.0
