@@ -19,8 +19,8 @@ from rdcodecs.hyperprior.statistics import Statistics, statistics
 Renormalization = Literal["off", "auxiliary", "source", "local"]
 RENORMALIZATIONS: tuple[Renormalization, ...] = ("off", "auxiliary", "source", "local")
 
-# Chosen on held-out training crops: docs/TRAINING-LOG.md, 8.
-_WIDEST, _NARROWEST = 21, 7
+# Chosen on held-out training crops: docs/TRAINING-LOG.md, 8 and 13.
+_WIDEST, _NARROWEST = 21, 5
 _SMALLEST_DEVIATION = 1e-3
 
 
@@ -32,7 +32,7 @@ def match_statistics(pictures: Tensor, wanted: Statistics) -> Tensor:
 
 
 def window_at(level: int, levels: int) -> int:
-    """Return the side of a neighbourhood in pixels, odd: 21 at the lowest of the rate levels, 7 at the highest."""
+    """Return the side of a neighbourhood in pixels, odd: 21 at the lowest of the rate levels, 5 at the highest."""
     place = level / max(1, levels - 1)
     return 2 * int(_WIDEST * (_NARROWEST / _WIDEST) ** place / 2) + 1
 

@@ -12,7 +12,7 @@ from rdcodecs.hyperprior.config import STRIDE
 from rdcodecs.stream import read_stream
 
 STREAM = Path(__file__).parent / "astronaut-level-3.rdb"
-LATENTS = "a6c0003322f8a727543c71e8599546b1d0e4d020d531f1c9835f8ca8a89891e4"
+LATENTS = "21234f06359b7359b560eade0c1bd2078ce20cf8b9fae0402517263d068cd160"
 
 
 @pytest.fixture(scope="module")
