@@ -37,7 +37,7 @@ def test_every_size_comes_back_from_the_bytes_alone(make: Any, size: tuple[int, 
         {"renormalize": "off"},
         {"renormalize": "auxiliary"},
         {"start": "auxiliary"},
-        {"window": 5},
+        {"window": 9},
         {"span": 0.5},
     ],
 )
