@@ -278,7 +278,8 @@ def test_a_phone_shows_it_without_scrolling_sideways(visit: Open) -> None:
     page.locator("#metric").select_option("ms_ssim")
     page.locator("#points summary").tap()
     # The table follows the tap, but not at once.
-    page.wait_for_function("document.querySelectorAll('#points-table tbody tr').length === 11")
+    page.locator("#points-table tbody tr").nth(10).wait_for(state="attached")
+    assert page.locator("#points-table tbody tr").count() == 11
     assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
 
 
