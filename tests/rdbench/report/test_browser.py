@@ -39,7 +39,7 @@ def visit(browser: Any, report: Path) -> Iterator[Open]:
         page.goto(path.as_uri())
         if charts:
             page.wait_for_selector("#rd-chart .main-svg")
-            page.wait_for_function("document.getElementById('rd-chart').data")
+            page.wait_for_function("() => document.getElementById('rd-chart').data")
         return page
 
     yield go
@@ -85,7 +85,7 @@ def test_the_metric_chooser_changes_every_part(visit: Open) -> None:
     before = traces(page)
     assert axis(page, "yaxis")["title"].startswith("PSNR (dB)")
     page.locator("#metric").select_option("ms_ssim")
-    page.wait_for_function("document.getElementById('rd-chart').layout.yaxis.title.text.startsWith('MS-SSIM')")
+    page.wait_for_function("() => document.getElementById('rd-chart').layout.yaxis.title.text.startsWith('MS-SSIM')")
     after = traces(page)
     assert len(after) == len(before) == 3
     assert all(0 < y <= 1 for trace in after for y in trace["y"])
@@ -100,14 +100,14 @@ def test_names_switch_their_curves(visit: Open) -> None:
     page = visit()
     chip = page.locator("#legend .chip", has_text="scratched")
     chip.click()
-    page.wait_for_function("document.getElementById('rd-chart').data.some(t => !t.visible)")
+    page.wait_for_function("() => document.getElementById('rd-chart').data.some(t => !t.visible)")
     assert [trace["visible"] for trace in traces(page)] == [True, True, False]
     assert chip.get_attribute("aria-pressed") == "false"
     page.locator("#show-all").click()
-    page.wait_for_function("document.getElementById('rd-chart').data.every(t => t.visible)")
+    page.wait_for_function("() => document.getElementById('rd-chart').data.every(t => t.visible)")
     chip.focus()
     page.keyboard.press("Space")
-    page.wait_for_function("document.getElementById('rd-chart').data.some(t => !t.visible)")
+    page.wait_for_function("() => document.getElementById('rd-chart').data.some(t => !t.visible)")
 
 
 def test_the_rate_axis_is_logarithmic_or_not(visit: Open) -> None:
@@ -231,12 +231,14 @@ def test_the_table_of_images_is_sorted(visit: Open) -> None:
 
 def test_steps_are_explored(visit: Open) -> None:
     page = visit()
-    page.wait_for_function("document.getElementById('steps-chart').data && document.getElementById('time-chart').data")
+    page.wait_for_function(
+        "() => document.getElementById('steps-chart').data && document.getElementById('time-chart').data"
+    )
     assert page.locator("#steps-codec option").all_inner_texts() == [LABEL]
     assert [trace["x"] for trace in traces(page, "steps-chart")] == [[1, 3, 6]] * 4
     absolute = traces(page, "steps-chart")
     page.locator("#steps-change").click()
-    page.wait_for_function("document.getElementById('steps-chart').data[0].y[0] === 0")
+    page.wait_for_function("() => document.getElementById('steps-chart').data[0].y[0] === 0")
     change = traces(page, "steps-chart")
     for line, difference in zip(absolute, change, strict=True):
         assert difference["y"] == pytest.approx([y - line["y"][0] for y in line["y"]])
