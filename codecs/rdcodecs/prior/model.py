@@ -289,7 +289,10 @@ class Prior:
         guidance: float = 1.0,
         on_step: StepHook | None = None,
     ) -> Tensor:
-        """Sample latents with DDIM (Song, Meng, Ermon 2021, eta = 0), by diffusers' `DDIMScheduler`.
+        """Sample latents with DDIM (Song, Meng, Ermon 2021, eta = 0).
+
+        Over all noise levels the steps are those of diffusers' `DDIMScheduler`; within a span they go from each of its
+        levels to the next.
 
         Args:
             noise: standard normal, shape (N, C, h, w), e.g. from `noise`.
