@@ -7,6 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from rdcodecs.fusion.renormalize import match_neighbourhoods, window_at
 from rdcodecs.fusion.train.config import PRESETS
 from rdcodecs.fusion.train.session import FusionSession
 from rdcodecs.pixels import to_tensor
@@ -75,6 +76,33 @@ def test_pictures_are_judged_in_the_later_part(small_weights: Path, small_prior:
     assert ["picture" in line for line in train] == [False, False, True, True]
     assert all(line["picture"] > 0 for line in train[2:])
     assert all(torch.equal(value, frozen_weights(session)[name]) for name, value in before.items())
+
+
+def test_pictures_are_judged_as_renormalization_leaves_them(
+    small_weights: Path, small_prior: Path, tmp_path: Path
+) -> None:
+    judged = {}
+    for share in (0.0, 1.0):
+        pictures = PictureSettings(weight=1.0, begin=0.0, images=2, steps=(2,))
+        settings = {"pictures": pictures, "renormalized": share}
+        session = fusion_session(tmp_path / str(share), small_weights, small_prior, settings=settings, log_steps=1)
+        session.train(Budget(steps=1))
+        judged[share] = read_log(tmp_path / str(share) / "stage-2")[0]["picture"]
+    # An untrained prior's colours are far off, which the auxiliary picture's mend.
+    assert judged[1.0] < judged[0.0]
+    # Some of them only, each in the codec's own windows.
+    settings = {"renormalized": 0.6}
+    task = fusion_session(tmp_path / "some", small_weights, small_prior, settings=settings)._task()
+    images = to_tensor(task._held_out[:1]).expand(40, -1, -1, -1)
+    levels = torch.arange(40) % task._hyperprior.config.levels
+    _, coded = task._coded(images, levels)
+    made = torch.rand(images.shape, generator=torch.Generator().manual_seed(2))
+    finished = task._finish(coded, torch.Generator().manual_seed(0))(made)
+    windows = [window_at(level, task._hyperprior.config.levels) for level in levels.tolist()]
+    wanted = match_neighbourhoods(made, coded.auxiliary, windows)
+    untouched = (finished == made).all(dim=3).all(dim=2).all(dim=1)
+    assert torch.equal(finished[~untouched], wanted[~untouched])
+    assert float(untouched.float().mean()) == pytest.approx(0.4, abs=0.2)
 
 
 def test_the_sketch_is_taken(small_weights: Path, small_prior: Path, tmp_path: Path) -> None:

@@ -19,6 +19,8 @@ class FusionTrainConfig(CommonSettings):
         snr_gamma: of min-SNR weighting; 0 weighs all noise levels alike, which leaves more to those where the
             picture is still to be decided, and so to the control.
         pictures: whether and how pictures are judged.
+        renormalized: share of the judged pictures that local renormalization goes over first, as it does in the
+            codec; the rest are judged without it, which keeps the codec usable with it off.
     """
 
     shape: FusionConfig = field(default_factory=FusionConfig)
@@ -27,6 +29,7 @@ class FusionTrainConfig(CommonSettings):
     batch: int = 0
     snr_gamma: float = 0.0
     pictures: PictureSettings = field(default_factory=PictureSettings)
+    renormalized: float = 0.0
     warmup: int = 100
 
 

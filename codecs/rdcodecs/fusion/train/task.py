@@ -9,13 +9,14 @@ from torch import Tensor
 
 from rdcodecs.codec import Image
 from rdcodecs.fusion.control import Control
+from rdcodecs.fusion.renormalize import match_neighbourhoods, window_at
 from rdcodecs.fusion.train.config import FusionTrainConfig
 from rdcodecs.hyperprior.weights import TrainedHyperprior
 from rdcodecs.pixels import to_images, to_tensor
 from rdcodecs.prior import Prior
 from rdcodecs.prior.features import edit_features
 from rdcodecs.prior.train.losses import Perceptual, min_snr_weight
-from rdcodecs.prior.train.walk import PictureLoss
+from rdcodecs.prior.train.walk import Finish, PictureLoss
 from rdcodecs.training.data import Crops, Order, random_crops, step_generator
 from rdcodecs.training.learner import Learner
 from rdcodecs.training.pictures import grid
@@ -90,8 +91,10 @@ class FusionTask(Learner[Control]):
         shown = {"mse": errors.detach().mean()}
         seen = self._pictures.chosen(step, progress, count)
         if seen is not None:
-            with self._steered(self.model, coded[seen]):
-                pictured = self._pictures(images[seen], self._prior.denoise, generator)
+            told = coded[seen]
+            finish = self._finish(told, generator) if config.renormalized else None
+            with self._steered(self.model, told):
+                pictured = self._pictures(images[seen], self._prior.denoise, generator, finish=finish)
             loss = loss + pictured
             shown["picture"] = pictured.detach()
         return self.descend(loss, step, progress) | shown
@@ -136,12 +139,17 @@ class FusionTask(Learner[Control]):
         made, hyper = (tensor.cpu().numpy() for tensor in network.encode(images, levels))
         decoded = [coder.rounded(*item) for item in zip(made, hyper, levels.tolist(), strict=True)]
         latents = network.restore(torch.stack([torch.from_numpy(item) for item in decoded]).to(self._device), levels)
-        sketch = None
-        if self._config.shape.sketch:
-            auxiliary = network.synthesis(latents, levels)[..., : images.shape[2], : images.shape[3]]
-            sketch = self._prior.encode(auxiliary.clamp(-1, 1))
+        auxiliary = network.synthesis(latents, levels)[..., : images.shape[2], : images.shape[3]]
+        sketch = self._prior.encode(auxiliary.clamp(-1, 1)) if self._config.shape.sketch else None
         clean = self._prior.encode(images).float()
-        return clean, _Coded(latents, levels, (clean.shape[2], clean.shape[3]), sketch)
+        return clean, _Coded(latents, levels, (clean.shape[2], clean.shape[3]), auxiliary, sketch)
+
+    def _finish(self, coded: "_Coded", generator: torch.Generator) -> Finish:
+        """Return local renormalization of some of the pictures: of each with the probability that is set."""
+        renormalized = torch.rand(len(coded.levels), generator=generator, device=self._device)
+        chosen = (renormalized < self._config.renormalized).reshape(-1, 1, 1, 1)
+        windows = [window_at(level, self._hyperprior.config.levels) for level in coded.levels.tolist()]
+        return lambda made: torch.where(chosen, match_neighbourhoods(made, coded.auxiliary, windows), made)
 
     @contextmanager
     def _steered(self, control: Control, coded: "_Coded") -> Iterator[None]:
@@ -169,8 +177,9 @@ class _Coded:
     latents: Tensor
     levels: Tensor
     size: tuple[int, int]
+    auxiliary: Tensor
     sketch: Tensor | None
 
     def __getitem__(self, places: Tensor) -> "_Coded":
         sketch = None if self.sketch is None else self.sketch[places]
-        return _Coded(self.latents[places], self.levels[places], self.size, sketch)
+        return _Coded(self.latents[places], self.levels[places], self.size, self.auxiliary[places], sketch)

@@ -34,7 +34,7 @@ MODEL = "model"
 """The exported model, in a training's folder."""
 _ARCHITECTURE = "architecture.json"
 _MEASURED = 2048
-"""Crops on which the latents' spread is measured."""
+"""Crops, about, on which the latents' spread is measured."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,8 @@ class PriorSession:
             export_unet(averaged, scheduler_config(self.config.unet), self.model)
         else:
             if not self.config.autoencoder.freeze_encoder:
-                averaged = whitened(averaged, self.crops.train[:_MEASURED])
+                # From all over the folder: by name, images of a kind stand together.
+                averaged = whitened(averaged, self.crops.train[:: max(1, len(self.crops.train) // _MEASURED)])
             export_autoencoder(averaged, self.model)
         if self.start is not None and (self.start / RECORD).is_file() and not (self.model / RECORD).is_file():
             # What it began from was trained too.

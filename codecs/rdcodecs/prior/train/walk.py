@@ -15,6 +15,9 @@ from rdcodecs.training.task import mixed_precision
 Denoise = Callable[[Tensor, int], Tensor]
 """From noisy latents (N, C, h, w) and a noise level to what the U-Net predicts, same shape."""
 
+Finish = Callable[[Tensor], Tensor]
+"""From pictures that the autoencoder decoded to those that the codec shows, same shape."""
+
 
 @dataclass(frozen=True)
 class PictureSettings:
@@ -67,13 +70,16 @@ class PictureLoss:
             return None
         return (torch.arange(settings.images) + step * settings.images) % batch
 
-    def __call__(self, pictures: Tensor, denoise: Denoise, generator: torch.Generator) -> Tensor:
+    def __call__(
+        self, pictures: Tensor, denoise: Denoise, generator: torch.Generator, *, finish: Finish | None = None
+    ) -> Tensor:
         """Return the distance, a scalar, weight included.
 
         Args:
             pictures: wanted, shape (N, 3, H, W) in [-1, 1].
             denoise: steered by what is known of them.
             generator: of noise and noise levels, on the pictures' device.
+            finish: what is done to a decoded picture before it is judged; differentiable.
         """
         size = (pictures.shape[2], pictures.shape[3])
         shape = (len(pictures), self._prior.channels, *self._prior.latent_size(size))
@@ -83,6 +89,8 @@ class PictureLoss:
         with mixed_precision(pictures.device):
             drawn = predict_at_end(self._prior, denoise, noise, timesteps, unrolled=settings.unrolled)
             made = self._prior.decode(drawn, size).float()
+        if finish is not None:
+            made = finish(made)
         loss = settings.pixel_weight * functional.l1_loss(made, pictures)
         if self._perceptual is not None:
             loss = loss + self._perceptual(made, pictures).mean()

@@ -92,6 +92,22 @@ def test_the_judged_picture_is_one_on_the_way_of_the_sampler() -> None:
     assert places == {0, 1, 2}
 
 
+def test_what_is_judged_is_what_the_codec_shows() -> None:
+    prior = a_prior("v_prediction")
+    loss = PictureLoss(PictureSettings(weight=1.0, steps=(2,)), prior, l2_distance)
+    pictures = torch.rand((2, 3, 64, 48), generator=torch.Generator().manual_seed(1)) * 2 - 1
+    decoded: list[torch.Tensor] = []
+
+    def finish(made: torch.Tensor) -> torch.Tensor:
+        decoded.append(made)
+        return 0.5 * made
+
+    judged = float(loss(pictures, prior.denoise, torch.Generator().manual_seed(3), finish=finish))
+    (made,) = decoded
+    wanted = l2_distance(0.5 * made, pictures).mean() + (0.5 * made - pictures).abs().mean()
+    assert judged == pytest.approx(float(wanted), rel=1e-5)
+
+
 def _keep(clean: list[torch.Tensor]) -> StepHook:
     return lambda _index, _latents, predicted: clean.append(predicted)
 
