@@ -27,7 +27,7 @@ def record_part(path: Path, part: str, facts: Mapping[str, Any]) -> None:
 
     Args:
         path: the record's file.
-        part: "vae", "unet", or of `next_decoder_part`.
+        part: "vae", "unet", "decoder" (the autoencoder's decoder alone), or of `next_part`.
         facts: of `training_record`.
     """
     record = read_json(path) if path.is_file() else {"parts": {}}
@@ -35,16 +35,17 @@ def record_part(path: Path, part: str, facts: Mapping[str, Any]) -> None:
     path.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 
 
-def next_decoder_part(start: Path | None) -> str:
-    """Return the name of a training of the decoder alone: "decoder", or "decoder 2" where its start has had one.
+def next_part(part: str, start: Path | None) -> str:
+    """Return the name of a part's training that goes on from a model, with a number where it has had one: "vae 2".
 
     Args:
+        part: "vae", "unet" or "decoder".
         start: the model that it begins with.
     """
     path = start / RECORD if start is not None else None
     parts = read_json(path)["parts"] if path is not None and path.is_file() else {}
-    before = sum(name.startswith("decoder") for name in parts)
-    return f"decoder {before + 1}" if before else "decoder"
+    before = sum(name.partition(" ")[0] == part for name in parts)
+    return f"{part} {before + 1}" if before else part
 
 
 def recorded_config(folder: Path) -> TrainConfig:

@@ -14,7 +14,7 @@ from rdcodecs.optional import diffusers
 from rdcodecs.prior.folder import read_json
 from rdcodecs.prior.load import load_network
 from rdcodecs.prior.train.autoencoder import AutoencoderTask, make_autoencoder
-from rdcodecs.prior.train.card import next_decoder_part, record_part
+from rdcodecs.prior.train.card import next_part, record_part
 from rdcodecs.prior.train.config import TrainConfig
 from rdcodecs.prior.train.export import export_autoencoder, export_unet, whitened
 from rdcodecs.prior.train.latents import stored_latents
@@ -105,7 +105,7 @@ class PriorSession:
             shutil.copyfile(self.start / RECORD, self.model / RECORD)
         facts = training_record(read_log(self.out / task.name), self.config, self.crops, str(self.run.device))
         alone = task.name == "vae" and self.config.autoencoder.freeze_encoder
-        record_part(self.model / RECORD, next_decoder_part(self.start) if alone else task.name, facts)
+        record_part(self.model / RECORD, next_part("decoder" if alone else task.name, self.start), facts)
 
     def _autoencoder_task(self) -> AutoencoderTask:
         model = self._begin("vae", lambda: make_autoencoder(self.config.autoencoder))

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from rdcodecs.prior.model import Prior
-from rdcodecs.prior.train.losses import Perceptual
+from rdcodecs.prior.train.losses import Perceptual, ms_ssim_loss
 from rdcodecs.training.task import mixed_precision
 
 Denoise = Callable[[Tensor, int], Tensor]
@@ -26,6 +26,7 @@ class PictureSettings:
     Attributes:
         weight: of the loss, beside the noise prediction's; 0 leaves it out.
         pixel_weight: of the mean absolute error in it, beside the perceptual distance.
+        ms_ssim_weight: of 1 - MS-SSIM in it.
         begin: share of the training after which it acts.
         images: of a batch, on which it is computed.
         steps: numbers of denoising steps, drawn from.
@@ -35,6 +36,7 @@ class PictureSettings:
 
     weight: float = 0.0
     pixel_weight: float = 1.0
+    ms_ssim_weight: float = 0.0
     begin: float = 0.5
     images: int = 2
     steps: tuple[int, ...] = (5, 10)
@@ -92,6 +94,8 @@ class PictureLoss:
         if finish is not None:
             made = finish(made)
         loss = settings.pixel_weight * functional.l1_loss(made, pictures)
+        if settings.ms_ssim_weight:
+            loss = loss + settings.ms_ssim_weight * ms_ssim_loss(made, pictures)
         if self._perceptual is not None:
             loss = loss + self._perceptual(made, pictures).mean()
         return settings.weight * loss

@@ -229,6 +229,11 @@ def test_an_autoencoder_of_shuffled_pixels_trains_and_goes_on(tmp_path: Path) ->
     # A training that begins with its weights takes its architecture over, whatever the settings say.
     further = make_session(tmp_path / "further", start=session.model)
     further.train("vae", Budget(steps=1))
+    # Both trainings are in the card, in their order.
+    card = write_card(further.model).read_text()
+    assert card.index("## Training the autoencoder\n\n10 steps in") < card.index(
+        "## Training the autoencoder, 2\n\n1 steps in"
+    )
     make_session(tmp_path / "further").train("vae", Budget(steps=2))
     assert json.loads((further.model / "vae" / "config.json").read_text())["_class_name"] == "AutoencoderDC"
 

@@ -5,6 +5,7 @@ import torch
 
 from rdcodecs.prior import Prior
 from rdcodecs.prior.model import StepHook
+from rdcodecs.prior.train.losses import ms_ssim_loss
 from rdcodecs.prior.train.walk import PictureLoss, PictureSettings, draw_walk, predict_at_end
 from small_models import make_unet, make_vae, scheduler_values
 from small_training import l2_distance
@@ -106,6 +107,25 @@ def test_what_is_judged_is_what_the_codec_shows() -> None:
     (made,) = decoded
     wanted = l2_distance(0.5 * made, pictures).mean() + (0.5 * made - pictures).abs().mean()
     assert judged == pytest.approx(float(wanted), rel=1e-5)
+
+
+def test_structure_is_judged_where_it_has_a_weight() -> None:
+    prior = a_prior("v_prediction")
+    pictures = torch.rand((1, 3, 64, 64), generator=torch.Generator().manual_seed(1)) * 2 - 1
+    decoded: list[torch.Tensor] = []
+
+    def finish(made: torch.Tensor) -> torch.Tensor:
+        decoded.append(made)
+        return made
+
+    plain, structured = (
+        float(loss(pictures, prior.denoise, torch.Generator().manual_seed(3), finish=finish))
+        for loss in (
+            PictureLoss(PictureSettings(weight=2.0, ms_ssim_weight=weight, steps=(2,)), prior, None)
+            for weight in (0.0, 0.5)
+        )
+    )
+    assert structured - plain == pytest.approx(float(ms_ssim_loss(decoded[1], pictures)), rel=1e-4)
 
 
 def _keep(clean: list[torch.Tensor]) -> StepHook:
