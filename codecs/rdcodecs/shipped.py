@@ -5,27 +5,30 @@ from pathlib import Path
 from rdcodecs.codec import MissingDependencyError
 
 TINY = "tiny"
-"""Name of the models that the project ships."""
+"""Name of the models that the project ships and measures."""
+NEXT = "tiny-next"
+"""Those that are to follow them: trained, but nothing of them is among the committed results yet."""
+SHIPPED = (TINY, NEXT)
 
 
 def shipped_or_folder(name_or_path: str | Path) -> Path:
-    """Return the folder of weights: the shipped one for `tiny`, else the folder named.
+    """Return the folder of weights: the one that ships for `tiny` and `tiny-next`, else the folder named.
 
     Raises:
         MissingDependencyError: it is not there.
     """
     name = str(name_or_path)
-    if name != TINY:
+    if name not in SHIPPED:
         folder = Path(name).expanduser()
         if not folder.is_dir():
             raise MissingDependencyError(f"there is no folder of weights '{name}': give '{TINY}' or a folder")
         return folder
     package = Path(__file__).resolve().parent
     # Inside the package where it was installed as a wheel, beside it in a checkout.
-    for folder in (package / "weights" / TINY, package.parent / "weights" / TINY):
+    for folder in (package / "weights" / name, package.parent / "weights" / name):
         if folder.is_dir():
             return folder
     raise MissingDependencyError(
-        f"the '{TINY}' weights are not installed: take codecs/weights/{TINY} from the project's repository, "
+        f"the '{name}' weights are not installed: take codecs/weights/{name} from the project's repository, "
         "or train your own with 'rdbench train'"
     )

@@ -8,7 +8,7 @@ from typing import Any
 from rdcodecs.codec import MissingDependencyError
 from rdcodecs.optional import require
 from rdcodecs.prior.errors import PriorError
-from rdcodecs.shipped import TINY, shipped_or_folder
+from rdcodecs.shipped import SHIPPED, TINY, shipped_or_folder
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _WEIGHTS = {
@@ -34,15 +34,16 @@ def locate(name_or_path: str | Path) -> Path:
     """Return the local folder of a model, downloaded first where it is a hub id.
 
     Args:
-        name_or_path: ``tiny``, a folder in diffusers' layout, or a hub id such as ``owner/name``.
+        name_or_path: ``tiny`` or ``tiny-next`` (shipped), a folder in diffusers' layout, or a hub id such as
+            ``owner/name``.
 
     Raises:
         PriorError: it is neither, or it is a single-file checkpoint.
         MissingDependencyError: the shipped weights, or the network to download others, are missing.
     """
     name = str(name_or_path)
-    if name == TINY:
-        return _tiny()
+    if name in SHIPPED:
+        return _shipped(name)
     path = Path(name).expanduser()
     if path.is_dir():
         return path
@@ -133,11 +134,11 @@ def _check_shards(folder: Path, index: str) -> None:
             raise MissingDependencyError(f"'{folder.parent}' lacks {folder.name}/{name}, which {index} names")
 
 
-def _tiny() -> Path:
-    folder = shipped_or_folder(TINY)
+def _shipped(name: str) -> Path:
+    folder = shipped_or_folder(name)
     if not (folder / "unet").is_dir():
         raise MissingDependencyError(
-            f"the '{TINY}' diffusion model is not among the weights in '{folder}': train one with "
+            f"the '{name}' diffusion model is not among the weights in '{folder}': train one with "
             "'rdbench train prior', or name a diffusers folder or a hub id"
         )
     return folder
