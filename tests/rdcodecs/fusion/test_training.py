@@ -97,7 +97,10 @@ def test_pictures_are_judged_as_renormalization_leaves_them(
     levels = torch.arange(40) % task._hyperprior.config.levels
     _, coded = task._coded(images, levels)
     made = torch.rand(images.shape, generator=torch.Generator().manual_seed(2))
-    finished = task._finish(coded, torch.Generator().manual_seed(0))(made)
+    finish = task._finish(coded, torch.Generator().manual_seed(0))
+    assert finish is not None
+    assert coded.auxiliary is not None
+    finished = finish(made)
     windows = [window_at(level, task._hyperprior.config.levels) for level in levels.tolist()]
     wanted = match_neighbourhoods(made, coded.auxiliary, windows)
     untouched = (finished == made).all(dim=3).all(dim=2).all(dim=1)

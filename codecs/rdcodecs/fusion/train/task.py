@@ -92,9 +92,10 @@ class FusionTask(Learner[Control]):
         seen = self._pictures.chosen(step, progress, count)
         if seen is not None:
             told = coded[seen]
-            finish = self._finish(told, generator) if config.renormalized else None
             with self._steered(self.model, told):
-                pictured = self._pictures(images[seen], self._prior.denoise, generator, finish=finish)
+                pictured = self._pictures(
+                    images[seen], self._prior.denoise, generator, finish=self._finish(told, generator)
+                )
             loss = loss + pictured
             shown["picture"] = pictured.detach()
         return self.descend(loss, step, progress) | shown
@@ -139,17 +140,23 @@ class FusionTask(Learner[Control]):
         made, hyper = (tensor.cpu().numpy() for tensor in network.encode(images, levels))
         decoded = [coder.rounded(*item) for item in zip(made, hyper, levels.tolist(), strict=True)]
         latents = network.restore(torch.stack([torch.from_numpy(item) for item in decoded]).to(self._device), levels)
-        auxiliary = network.synthesis(latents, levels)[..., : images.shape[2], : images.shape[3]]
-        sketch = self._prior.encode(auxiliary.clamp(-1, 1)) if self._config.shape.sketch else None
+        auxiliary = sketch = None
+        if self._config.shape.sketch or self._config.renormalized:
+            auxiliary = network.synthesis(latents, levels)[..., : images.shape[2], : images.shape[3]]
+        if auxiliary is not None and self._config.shape.sketch:
+            sketch = self._prior.encode(auxiliary.clamp(-1, 1))
         clean = self._prior.encode(images).float()
         return clean, _Coded(latents, levels, (clean.shape[2], clean.shape[3]), auxiliary, sketch)
 
-    def _finish(self, coded: "_Coded", generator: torch.Generator) -> Finish:
-        """Return local renormalization of some of the pictures: of each with the probability that is set."""
+    def _finish(self, coded: "_Coded", generator: torch.Generator) -> Finish | None:
+        """Return local renormalization of some of the pictures, of each with the probability that is set, if any is."""
+        auxiliary = coded.auxiliary
+        if auxiliary is None or not self._config.renormalized:
+            return None
         renormalized = torch.rand(len(coded.levels), generator=generator, device=self._device)
         chosen = (renormalized < self._config.renormalized).reshape(-1, 1, 1, 1)
         windows = [window_at(level, self._hyperprior.config.levels) for level in coded.levels.tolist()]
-        return lambda made: torch.where(chosen, match_neighbourhoods(made, coded.auxiliary, windows), made)
+        return lambda made: torch.where(chosen, match_neighbourhoods(made, auxiliary, windows), made)
 
     @contextmanager
     def _steered(self, control: Control, coded: "_Coded") -> Iterator[None]:
@@ -177,9 +184,9 @@ class _Coded:
     latents: Tensor
     levels: Tensor
     size: tuple[int, int]
-    auxiliary: Tensor
+    auxiliary: Tensor | None
     sketch: Tensor | None
 
     def __getitem__(self, places: Tensor) -> "_Coded":
-        sketch = None if self.sketch is None else self.sketch[places]
-        return _Coded(self.latents[places], self.levels[places], self.size, self.auxiliary[places], sketch)
+        auxiliary, sketch = (None if part is None else part[places] for part in (self.auxiliary, self.sketch))
+        return _Coded(self.latents[places], self.levels[places], self.size, auxiliary, sketch)

@@ -97,14 +97,7 @@ def test_what_is_judged_is_what_the_codec_shows() -> None:
     prior = a_prior("v_prediction")
     loss = PictureLoss(PictureSettings(weight=1.0, steps=(2,)), prior, l2_distance)
     pictures = torch.rand((2, 3, 64, 48), generator=torch.Generator().manual_seed(1)) * 2 - 1
-    decoded: list[torch.Tensor] = []
-
-    def finish(made: torch.Tensor) -> torch.Tensor:
-        decoded.append(made)
-        return 0.5 * made
-
-    judged = float(loss(pictures, prior.denoise, torch.Generator().manual_seed(3), finish=finish))
-    (made,) = decoded
+    judged, made = _judged(loss, prior, pictures, factor=0.5)
     wanted = l2_distance(0.5 * made, pictures).mean() + (0.5 * made - pictures).abs().mean()
     assert judged == pytest.approx(float(wanted), rel=1e-5)
 
@@ -112,20 +105,25 @@ def test_what_is_judged_is_what_the_codec_shows() -> None:
 def test_structure_is_judged_where_it_has_a_weight() -> None:
     prior = a_prior("v_prediction")
     pictures = torch.rand((1, 3, 64, 64), generator=torch.Generator().manual_seed(1)) * 2 - 1
+    (plain, _), (structured, made) = (
+        _judged(
+            PictureLoss(PictureSettings(weight=2.0, ms_ssim_weight=weight, steps=(2,)), prior, None), prior, pictures
+        )
+        for weight in (0.0, 0.5)
+    )
+    assert structured - plain == pytest.approx(float(ms_ssim_loss(made, pictures)), rel=1e-4)
+
+
+def _judged(loss: PictureLoss, prior: Prior, pictures: torch.Tensor, factor: float = 1.0) -> tuple[float, torch.Tensor]:
+    """Return the loss of decoded pictures times a factor, and the pictures as they were decoded."""
     decoded: list[torch.Tensor] = []
 
     def finish(made: torch.Tensor) -> torch.Tensor:
         decoded.append(made)
-        return made
+        return factor * made
 
-    plain, structured = (
-        float(loss(pictures, prior.denoise, torch.Generator().manual_seed(3), finish=finish))
-        for loss in (
-            PictureLoss(PictureSettings(weight=2.0, ms_ssim_weight=weight, steps=(2,)), prior, None)
-            for weight in (0.0, 0.5)
-        )
-    )
-    assert structured - plain == pytest.approx(float(ms_ssim_loss(decoded[1], pictures)), rel=1e-4)
+    judged = float(loss(pictures, prior.denoise, torch.Generator().manual_seed(3), finish=finish))
+    return judged, decoded[0]
 
 
 def _keep(clean: list[torch.Tensor]) -> StepHook:
