@@ -20,6 +20,7 @@ from skimage.data import astronaut
 from rdcodecs import MissingDependencyError
 from rdcodecs.fusion.codec import FusionCodec
 from rdcodecs.fusion.config import FusionConfig
+from rdcodecs.fusion.sketch import Sketcher
 from rdcodecs.fusion.weights import make_control, save_control
 from rdcodecs.hyperprior.config import HyperpriorConfig
 from rdcodecs.hyperprior.model import Hyperprior
@@ -97,7 +98,8 @@ def test_shares(fusion, stream, record_property) -> None:
         ten = seconds(lambda: prior.sample(noise, 10))
         picture = seconds(lambda: prior.decode(noise, SIZE))
         bare = seconds(lambda: prior.denoise(noise, 500))
-        sketch = prior.encode(fusion.hyperprior.draw([stored]).clamp(-1, 1))
+        auxiliary = fusion.hyperprior.draw([stored])
+        sketch = Sketcher(hyperprior, prior)(stored.latents[None], levels, SIZE, auxiliary)
         adapter = seconds(lambda: fusion.control.prepare(stored.latents[None], levels, (64, 64), sketch))
         prepared = fusion.control.prepare(stored.latents[None], levels, (64, 64), sketch)
         with edit_features(prior.unet, fusion.control.edits(prepared)):

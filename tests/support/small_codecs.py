@@ -29,11 +29,18 @@ def hyperprior_session(
     seed: int = 0,
     start: Path | None = None,
     settings: Mapping[str, Any] | None = None,
+    prior: Path | None = None,
     **run: Any,
 ) -> HyperpriorSession:
+    """A session with `settings` of its own; with a prior it trains sketches for it, `l2_distance` apart."""
     config = dataclasses.replace(HYPERPRIOR, **{"seed": seed, "held_out": 0.2} | dict(settings or {}))
+    frozen = None
+    if prior is not None:
+        frozen = load(prior, dtype=torch.float32)
+        shape = dataclasses.replace(config.model, sketch_channels=frozen.channels, sketch_stride=frozen.stride)
+        config = dataclasses.replace(config, model=shape)
     crops = read_crops(smooth_images(12), side=config.store, per_image=1, held_out=config.held_out)
-    return HyperpriorSession(out, config, crops, make_run(**run), start)
+    return HyperpriorSession(out, config, crops, make_run(**run), start, frozen, l2_distance)
 
 
 def fusion_session(

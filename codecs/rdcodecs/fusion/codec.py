@@ -23,6 +23,7 @@ from rdcodecs.fusion.renormalize import (
     match_statistics,
     window_at,
 )
+from rdcodecs.fusion.sketch import Sketcher
 from rdcodecs.fusion.weights import load_control
 from rdcodecs.hyperprior.codec import HyperpriorCodec, StoredLatent
 from rdcodecs.hyperprior.statistics import statistics, unpack_statistics
@@ -134,6 +135,10 @@ class FusionCodec(Codec):
     def _trained(self) -> tuple[Control, str]:
         return load_control(self._folder, self.prior, self.hyperprior.model)
 
+    @cached_property
+    def _sketcher(self) -> Sketcher:
+        return Sketcher(self.hyperprior.model, self.prior)
+
     def fingerprint(self) -> Mapping[str, Any]:
         """Return what decides the codec's output."""
         return {
@@ -229,10 +234,10 @@ class FusionCodec(Codec):
         levels = torch.tensor([item.level for item in stored], device=latents.device)
         auxiliary = sketch = None
         sketched = self._start == "auxiliary" or self.control.config.sketch
-        if sketched or self._renormalize in ("auxiliary", "local"):
+        if self._renormalize in ("auxiliary", "local") or (sketched and self._sketcher.needs_picture):
             auxiliary = self.hyperprior.draw(stored)
-        if auxiliary is not None and sketched:
-            sketch = prior.encode(auxiliary.clamp(-1, 1))
+        if sketched:
+            sketch = self._sketcher(latents, levels, size, auxiliary)
         start = sketch if self._start == "auxiliary" else None
         prepared = self.control.prepare(latents.to(prior.dtype), levels, prior.latent_size(size), sketch)
         noise = prior.noise(size, [source.seed for source in sources])

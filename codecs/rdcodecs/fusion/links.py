@@ -11,6 +11,7 @@ from torch import Tensor
 from rdcodecs.codec import Image
 from rdcodecs.fusion.codec import FusionCodec
 from rdcodecs.fusion.renormalize import match_neighbourhoods, match_statistics, window_at
+from rdcodecs.fusion.sketch import Sketcher
 from rdcodecs.hyperprior.statistics import statistics
 from rdcodecs.pixels import to_images, to_tensor
 from rdcodecs.prior.features import edit_features
@@ -19,6 +20,7 @@ LINKS: Mapping[str, str] = {
     "autoencoder": "the source through the prior's autoencoder: the floor of every picture that it draws",
     "hyperprior": "the auxiliary decoder's picture",
     "hyperprior, autoencoder": "that picture through the autoencoder",
+    "sketch": "the sketch that the adapter begins with, decoded by the autoencoder: no diffusion",
     "adapter": "one step from pure noise: what adapter and U-Net expect of the picture before any of it is drawn",
     "oracle start": "sampled from the source's own latent, noised half-way, through all noise levels below",
     "hyperprior start": "likewise from the latent of the auxiliary decoder's picture",
@@ -52,7 +54,8 @@ def draw_links(codec: FusionCodec, image: Image, rate: float, steps: int = 10) -
     auxiliary = codec.hyperprior.draw([stored]).clamp(-1, 1)
     own, coarse = prior.encode(source), prior.encode(auxiliary)
     latents = stored.latents[None].to(prior.dtype)
-    prepared = codec.control.prepare(latents, levels, prior.latent_size(size), coarse)
+    sketch = Sketcher(codec.hyperprior.model, prior)(latents, levels, size, auxiliary)
+    prepared = codec.control.prepare(latents, levels, prior.latent_size(size), sketch)
     noise = prior.noise(size, [0])
     window = window_at(stored.level, codec.hyperprior.model.config.levels)
 
@@ -65,6 +68,7 @@ def draw_links(codec: FusionCodec, image: Image, rate: float, steps: int = 10) -
         "autoencoder": prior.decode(own, size).float(),
         "hyperprior": auxiliary,
         "hyperprior, autoencoder": prior.decode(coarse, size).float(),
+        "sketch": prior.decode(sketch, size).float(),
     }
     with edit_features(prior.unet, codec.control.edits(prepared)):
         made |= {

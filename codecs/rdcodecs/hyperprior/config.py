@@ -1,6 +1,8 @@
 """Shape of the hyperprior model."""
 
+import dataclasses
 from dataclasses import dataclass
+from typing import Any
 
 STRIDE = 16
 """Pixels to a latent sample, along each axis."""
@@ -19,6 +21,9 @@ class HyperpriorConfig:
         latent_channels: of the latent y, at a sixteenth.
         hyper_channels: of the hyper-latent z, at a 64th.
         hyper_width: of the layers of the hyper-synthesis.
+        sketch_channels: of the latent of the diffusion model whose sketch a decoder of its own draws from y; 0 for no
+            such decoder. Our choice: the document's stage 1 knows no diffusion model.
+        sketch_stride: pixels to a sample of that latent, 4, 8 or 16.
     """
 
     levels: int = 8
@@ -27,3 +32,16 @@ class HyperpriorConfig:
     latent_channels: int = 128
     hyper_channels: int = 64
     hyper_width: int = 96
+    sketch_channels: int = 0
+    sketch_stride: int = 8
+
+    def __post_init__(self) -> None:
+        if self.sketch_stride not in (4, 8, STRIDE):
+            raise ValueError(f"a sketch_stride of {self.sketch_stride} is not 4, 8 or {STRIDE}")
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it as plain data, without a sketch decoder that is not there."""
+        values = dataclasses.asdict(self)
+        if not self.sketch_channels:
+            del values["sketch_channels"], values["sketch_stride"]
+        return values

@@ -8,7 +8,7 @@ from torch.nn import functional
 
 from rdcodecs.hyperprior.config import HYPER_STRIDE, STRIDE, HyperpriorConfig
 from rdcodecs.hyperprior.likelihood import FactorisedPrior, gaussian_bits, scale_at
-from rdcodecs.hyperprior.transforms import Analysis, HyperAnalysis, HyperSynthesis, Synthesis
+from rdcodecs.hyperprior.transforms import Analysis, HyperAnalysis, HyperSynthesis, SketchDecoder, Synthesis
 from rdcodecs.pixels import pad_to_multiple
 
 _LARGEST_MEAN = 255.0
@@ -47,6 +47,7 @@ class Hyperprior(nn.Module):
         self.synthesis = Synthesis(config)
         self.hyper_analysis = HyperAnalysis(config)
         self.hyper_synthesis = HyperSynthesis(config)
+        self.sketch = SketchDecoder(config) if config.sketch_channels else None
         self.prior = FactorisedPrior(config.levels, config.hyper_channels)
         # From coarse to fine: without it every level would begin with the same rate.
         start = torch.linspace(-1.5, 1.5, config.levels)[:, None].repeat(1, config.latent_channels)

@@ -1,4 +1,4 @@
-"""The four transforms of a hyperprior codec: image to latent and back, latent to hyper-latent and back.
+"""The transforms of a hyperprior codec: image to latent and back, latent to hyper-latent and back, latent to sketch.
 
 The scheme is Ballé et al. 2018, "Variational image compression with a scale hyperprior", with the mean of Minnen et
 al. 2018; the layers are chosen for a CPU: most of the work is done at a quarter of the image's size and below.
@@ -7,7 +7,7 @@ al. 2018; the layers are chosen for a CPU: most of the work is done at a quarter
 from torch import Tensor, nn
 from torch.nn import functional
 
-from rdcodecs.hyperprior.config import HyperpriorConfig
+from rdcodecs.hyperprior.config import STRIDE, HyperpriorConfig
 from rdcodecs.hyperprior.layers import Stage, upsampling
 
 _STEM = 4
@@ -71,6 +71,40 @@ class Synthesis(nn.Module):
             features = stage(up(features), levels)
         images: Tensor = self.tail(features)
         return images
+
+
+class SketchDecoder(nn.Module):
+    """Latent to a sketch: the image as a latent of a diffusion model.
+
+    Args:
+        config: of the model, with a sketch.
+    """
+
+    def __init__(self, config: HyperpriorConfig) -> None:
+        super().__init__()
+        _, second, third = config.widths
+        self.head = nn.Conv2d(config.latent_channels, third, 3, padding=1)
+        self.stages = nn.ModuleList([Stage(third, 1, config.levels)])
+        self.up = nn.ModuleList()
+        width = third
+        for _ in range((STRIDE // config.sketch_stride).bit_length() - 1):
+            self.up.append(upsampling(width, second))
+            self.stages.append(Stage(second, 1, config.levels))
+            width = second
+        self.tail = nn.Conv2d(width, config.sketch_channels, 3, padding=1)
+
+    def forward(self, latents: Tensor, levels: Tensor) -> Tensor:
+        """Return sketches of shape (N, C, h·16 / s, w·16 / s) for a diffusion model's latent of stride s.
+
+        Args:
+            latents: shape (N, M, h, w), after the inverse gain.
+            levels: shape (N,).
+        """
+        features = self.stages[0](self.head(latents), levels)
+        for up, stage in zip(self.up, self.stages[1:], strict=True):
+            features = stage(up(features), levels)
+        sketches: Tensor = self.tail(features)
+        return sketches
 
 
 class HyperAnalysis(nn.Sequential):

@@ -23,6 +23,7 @@ from rdcodecs.hyperprior.latent_coder import LatentCoder, tables_from
 from rdcodecs.hyperprior.model import Hyperprior
 
 _CONFIG, _MODEL = "config.json", "model.safetensors"
+_SKETCH_PRIOR = "sketch_prior"
 _FORMAT = 1
 _NETWORK, _EXACT, _HYPER, _LATENT = "network", "exact", "hyper_tables", "latent_tables"
 # Training only, and replaced by integers: the hyper-synthesis by its fixed-point form, the prior by tables.
@@ -38,12 +39,15 @@ class TrainedHyperprior:
         coder: of latents.
         digest: SHA-256 of all that decides a stream and what it decodes to.
         folder: that it was read from.
+        sketch_prior: SHA-256 of the weights of the autoencoder that its sketches are drawn for; empty where it draws
+            none.
     """
 
     network: Hyperprior
     coder: LatentCoder
     digest: bytes
     folder: Path
+    sketch_prior: str = ""
 
     @property
     def config(self) -> HyperpriorConfig:
@@ -57,7 +61,12 @@ class TrainedHyperprior:
 
 
 def save_hyperprior(
-    folder: Path, network: Hyperprior, hyper_tables: FrequencyTables, latent_tables: FrequencyTables
+    folder: Path,
+    network: Hyperprior,
+    hyper_tables: FrequencyTables,
+    latent_tables: FrequencyTables,
+    *,
+    sketch_prior: str = "",
 ) -> None:
     """Write a trained model: transforms in fp16, all that entropy coding rests on as integers.
 
@@ -66,6 +75,7 @@ def save_hyperprior(
         network: trained.
         hyper_tables: one for each level and channel.
         latent_tables: one for each entry of the scale table.
+        sketch_prior: see `TrainedHyperprior`.
     """
     folder.mkdir(parents=True, exist_ok=True)
     tensors: dict[str, Tensor] = {}
@@ -78,7 +88,9 @@ def save_hyperprior(
         for name, array in tables.to_arrays().items():
             tensors[f"{prefix}.{name}"] = torch.from_numpy(array.copy())
     save_file(tensors, folder / _MODEL)
-    config = {"format": _FORMAT, **dataclasses.asdict(network.config)}
+    config = {"format": _FORMAT, **network.config.as_dict()}
+    if sketch_prior:
+        config[_SKETCH_PRIOR] = sketch_prior
     (folder / _CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
 
 
@@ -89,7 +101,7 @@ def load_hyperprior(folder: Path, device: torch.device | str = "cpu") -> Trained
         MissingDependencyError: a file is missing.
         CodecError: a file is damaged, or of a newer format.
     """
-    config, tensors = _read(folder)
+    config, sketch_prior, tensors = _read(folder)
     with _telling_damage(folder):
         network = Hyperprior(config)
         _fill(network, _part(tensors, _NETWORK))
@@ -97,19 +109,28 @@ def load_hyperprior(folder: Path, device: torch.device | str = "cpu") -> Trained
             config, ExactHyperSynthesis(_part(tensors, _EXACT)), _tables(tensors, _HYPER), _tables(tensors, _LATENT)
         )
     network.requires_grad_(False).eval().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return TrainedHyperprior(network, coder, _digest(tensors, config), folder)
+    return TrainedHyperprior(network, coder, _digest(tensors, config, sketch_prior), folder, sketch_prior)
 
 
-def trainable_hyperprior(folder: Path) -> Hyperprior:
+def trainable_hyperprior(folder: Path, *, sketch_channels: int = 0, sketch_stride: int = 8) -> Hyperprior:
     """Read a trained model to train it further: hyper-synthesis and prior as near as the shipped integers tell them.
+
+    Args:
+        folder: of the model.
+        sketch_channels: where the model has no sketch decoder, of one to add, untrained; 0 for none.
+        sketch_stride: of that.
 
     Raises:
         MissingDependencyError, CodecError: as for `load_hyperprior`.
     """
-    config, tensors = _read(folder)
+    config, _, tensors = _read(folder)
+    added = bool(sketch_channels) and not config.sketch_channels
+    if added:
+        config = dataclasses.replace(config, sketch_channels=sketch_channels, sketch_stride=sketch_stride)
     with _telling_damage(folder):
         network = Hyperprior(config)
-        _fill(network, _part(tensors, _NETWORK))
+        made = network.sketch.state_dict() if added and network.sketch is not None else {}
+        _fill(network, _part(tensors, _NETWORK) | {f"sketch.{name}": value for name, value in made.items()})
         fill_from_integers(network.hyper_synthesis, _part(tensors, _EXACT))
         network.prior.fit(_tables(tensors, _HYPER))
     return network
@@ -117,6 +138,10 @@ def trainable_hyperprior(folder: Path) -> Hyperprior:
 
 def read_hyperprior_config(folder: Path) -> HyperpriorConfig:
     """Read a model's shape alone; errors as for `load_hyperprior`."""
+    return _read_config(folder)[0]
+
+
+def _read_config(folder: Path) -> tuple[HyperpriorConfig, str]:
     path = folder / _CONFIG
     if not path.is_file():
         raise MissingDependencyError(f"'{folder}' lacks {_CONFIG}: it is not a trained hyperprior")
@@ -124,18 +149,19 @@ def read_hyperprior_config(folder: Path) -> HyperpriorConfig:
         values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         if values.pop("format") != _FORMAT:
             raise ValueError("it is of a format that this version does not read")
-        return HyperpriorConfig(**values | {"widths": tuple(values["widths"])})
+        sketch_prior = str(values.pop(_SKETCH_PRIOR, ""))
+        return HyperpriorConfig(**values | {"widths": tuple(values["widths"])}), sketch_prior
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise CodecError(f"'{path}' cannot be used: {' '.join(str(error).split())}") from error
 
 
-def _read(folder: Path) -> tuple[HyperpriorConfig, dict[str, Tensor]]:
-    config = read_hyperprior_config(folder)
+def _read(folder: Path) -> tuple[HyperpriorConfig, str, dict[str, Tensor]]:
+    config, sketch_prior = _read_config(folder)
     path = folder / _MODEL
     if not path.is_file():
         raise MissingDependencyError(f"'{folder}' lacks {_MODEL}: it is not a trained hyperprior")
     with _telling_damage(folder):
-        return config, load_file(path)
+        return config, sketch_prior, load_file(path)
 
 
 @contextmanager
@@ -163,8 +189,8 @@ def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {name[len(start) :]: value for name, value in tensors.items() if name.startswith(start)}
 
 
-def _digest(tensors: Mapping[str, Tensor], config: HyperpriorConfig) -> bytes:
-    digest = hashlib.sha256(json.dumps(dataclasses.asdict(config), sort_keys=True).encode())
+def _digest(tensors: Mapping[str, Tensor], config: HyperpriorConfig, sketch_prior: str) -> bytes:
+    digest = hashlib.sha256(json.dumps(config.as_dict(), sort_keys=True).encode() + sketch_prior.encode())
     for name, value in sorted(tensors.items()):
         digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
         digest.update(value.contiguous().numpy().tobytes())

@@ -35,7 +35,11 @@ def add_parser(models: "Commands") -> None:
     fusion.add_argument("--stage", type=int, choices=(1, 2), required=True, help="what to train")
     fusion.add_argument("--data", type=Path, required=True, help="folder of images, searched with its subfolders")
     fusion.add_argument("--out", type=Path, required=True, help="folder for states, logs, pictures and the model")
-    fusion.add_argument("--prior", default="tiny", help="stage 2: tiny (default), a diffusers folder or a hub id")
+    fusion.add_argument(
+        "--prior",
+        help="a diffusers folder, a hub id, or tiny (stage 2's default); with stage 1 a decoder of sketches for this "
+        "prior is trained besides",
+    )
     fusion.add_argument(
         "--hyperprior", default="tiny", metavar="DIR", help="stage 2: tiny (default) or the OUT/model of a stage 1"
     )
@@ -47,7 +51,8 @@ def add_parser(models: "Commands") -> None:
         "--perceptual",
         choices=("alex", "vgg", "none"),
         default="none",
-        help="stage 2: ST-LPIPS backbone of the loss on pictures; its weight: --set pictures.weight=1 (none)",
+        help="ST-LPIPS backbone of the loss on pictures; stage 2: its weight is --set pictures.weight=1; stage 1: of "
+        "sketches (none)",
     )
     add_run(fusion)
     fusion.add_argument("--compile", action="store_true", help="stage 1: compile the networks; worth it on a GPU")
@@ -72,31 +77,40 @@ def _first(options: argparse.Namespace, console: "Console") -> Any:
     from rdcodecs.training.settings import settle
 
     run = make_run(options, console, compiled=options.compile)
-    wanted = wanted_settings(options, PRESETS, {})
+    prior = _frozen(options.prior, run) if options.prior else None
+    sketch = {"model.sketch_channels": str(prior.channels), "model.sketch_stride": str(prior.stride)} if prior else {}
+    wanted = wanted_settings(options, PRESETS, sketch)
     config = settle(options.out, wanted, PRESETS["tiny"], resume=options.resume or options.export)
     start = shipped_or_folder(options.init) / FOLDER if options.init else None
-    return HyperpriorSession(options.out, config, read_folder(options.data, config, console), run, start)
+    crops = read_folder(options.data, config, console)
+    perceptual = perceptual_loss(options.perceptual, run.device) if prior else None
+    return HyperpriorSession(options.out, config, crops, run, start, prior, perceptual)
 
 
 def _second(options: argparse.Namespace, console: "Console") -> Any:
-    import torch
-
     from rdcodecs.fusion.codec import FOLDER as CONTROLS
     from rdcodecs.fusion.train.config import PRESETS
     from rdcodecs.fusion.train.session import FusionSession
     from rdcodecs.hyperprior.codec import FOLDER
     from rdcodecs.hyperprior.weights import load_hyperprior
-    from rdcodecs.prior import load
-    from rdcodecs.shipped import shipped_or_folder
+    from rdcodecs.shipped import TINY, shipped_or_folder
     from rdcodecs.training.settings import settle
 
     run = make_run(options, console)
     wanted = wanted_settings(options, PRESETS, {"shape.kind": options.fusion} if options.fusion else {})
     config = settle(options.out, wanted, PRESETS["tiny"], resume=options.resume or options.export)
     hyperprior = load_hyperprior(shipped_or_folder(options.hyperprior) / FOLDER, run.device)
-    # In single precision also on a GPU: gradients go through it, under autocast.
-    prior = load(options.prior, dtype=torch.float32, device=run.device)
+    prior = _frozen(options.prior or TINY, run)
     perceptual = perceptual_loss(options.perceptual, run.device)
     crops = read_folder(options.data, config, console)
     start = shipped_or_folder(options.init) / CONTROLS / config.shape.kind if options.init else None
     return FusionSession(options.out, config, crops, prior, hyperprior, run, perceptual=perceptual, start=start)
+
+
+def _frozen(name: str, run: Any) -> Any:
+    import torch
+
+    from rdcodecs.prior import load
+
+    # In single precision also on a GPU: gradients go through it, under autocast.
+    return load(name, dtype=torch.float32, device=run.device)

@@ -10,6 +10,7 @@ from torch import Tensor
 from rdcodecs.codec import Image
 from rdcodecs.fusion.control import Control
 from rdcodecs.fusion.renormalize import match_neighbourhoods, window_at
+from rdcodecs.fusion.sketch import Sketcher
 from rdcodecs.fusion.train.config import FusionTrainConfig
 from rdcodecs.hyperprior.weights import TrainedHyperprior
 from rdcodecs.pixels import to_images, to_tensor
@@ -65,6 +66,7 @@ class FusionTask(Learner[Control]):
         self._device = device
         super().__init__(control, device, config, rate=config.learning_rate, weight_decay=1e-3)
         self._prior, self._hyperprior = prior, hyperprior
+        self._sketcher = Sketcher(hyperprior, prior)
         self._alphas = prior.alphas_cumprod.to(device)
         self._lowest = prior.train_steps - prior.most_steps(span)
         self._weights = torch.ones_like(self._alphas)
@@ -141,10 +143,11 @@ class FusionTask(Learner[Control]):
         decoded = [coder.rounded(*item) for item in zip(made, hyper, levels.tolist(), strict=True)]
         latents = network.restore(torch.stack([torch.from_numpy(item) for item in decoded]).to(self._device), levels)
         auxiliary = sketch = None
-        if self._config.shape.sketch or self._config.renormalized:
-            auxiliary = network.synthesis(latents, levels)[..., : images.shape[2], : images.shape[3]]
-        if auxiliary is not None and self._config.shape.sketch:
-            sketch = self._prior.encode(auxiliary.clamp(-1, 1))
+        sketched, size = self._config.shape.sketch, (images.shape[2], images.shape[3])
+        if self._config.renormalized or (sketched and self._sketcher.needs_picture):
+            auxiliary = network.synthesis(latents, levels)[..., : size[0], : size[1]]
+        if sketched:
+            sketch = self._sketcher(latents, levels, size, auxiliary)
         clean = self._prior.encode(images).float()
         return clean, _Coded(latents, levels, (clean.shape[2], clean.shape[3]), auxiliary, sketch)
 

@@ -7,6 +7,26 @@ from rdcodecs.training.settings import CommonSettings
 
 
 @dataclass(frozen=True)
+class SketchSettings:
+    """How a training judges the sketches for a diffusion model, where the model draws some.
+
+    Attributes:
+        weight_low: of their distortion against bits a pixel, at the lowest level.
+        weight_high: likewise at the highest; those between are in geometric progression.
+        latent_weight: of the mean squared error of the sketch as a latent, in the distortion; the rest of it is the
+            perceptual distance and the mean absolute error of the picture that the autoencoder decodes.
+        pixel_weight: of that mean absolute error, on [-1, 1].
+        images: of a batch, of which the picture is decoded.
+    """
+
+    weight_low: float = 0.02
+    weight_high: float = 1.5
+    latent_weight: float = 0.3
+    pixel_weight: float = 1.0
+    images: int = 3
+
+
+@dataclass(frozen=True)
 class HyperpriorTrainConfig(CommonSettings):
     """What decides a training's outcome, but for data and budget; see `CommonSettings` too.
 
@@ -17,6 +37,7 @@ class HyperpriorTrainConfig(CommonSettings):
         crop: side of the training crops in pixels.
         learning_rate: peak; it follows a cosine to nothing.
         batch: crops to a step; 0 picks 8 on a CPU and 64 on a GPU.
+        sketch: how sketches are judged, where the model draws some.
     """
 
     model: HyperpriorConfig = field(default_factory=HyperpriorConfig)
@@ -25,13 +46,21 @@ class HyperpriorTrainConfig(CommonSettings):
     crop: int = 128
     learning_rate: float = 1e-3
     batch: int = 0
+    sketch: SketchSettings = field(default_factory=SketchSettings)
 
     @property
     def lambdas(self) -> list[float]:
         """Weight of the distortion at each level."""
-        ratio = self.lambda_high / self.lambda_low
-        last = max(1, self.model.levels - 1)
-        return [self.lambda_low * ratio ** (level / last) for level in range(self.model.levels)]
+        return _progression(self.lambda_low, self.lambda_high, self.model.levels)
+
+    @property
+    def sketch_weights(self) -> list[float]:
+        """Weight of the sketch's distortion at each level."""
+        return _progression(self.sketch.weight_low, self.sketch.weight_high, self.model.levels)
+
+
+def _progression(low: float, high: float, count: int) -> list[float]:
+    return [low * (high / low) ** (place / max(1, count - 1)) for place in range(count)]
 
 
 PRESETS: dict[str, HyperpriorTrainConfig] = {

@@ -17,15 +17,17 @@ _COUNTED = 512
 """Crops on which hyper-latents are counted."""
 
 
-def export_hyperprior(network: Hyperprior, images: Tensor, folder: Path) -> None:
+def export_hyperprior(network: Hyperprior, images: Tensor, folder: Path, *, sketch_prior: str = "") -> None:
     """Write a model with the tables that its entropy coding needs.
 
     Args:
         network: trained.
         images: training crops, uint8, shape (N, H, W, 3), on which the hyper-latents' tables are counted.
         folder: of the model.
+        sketch_prior: digest of the autoencoder that its sketches are drawn for; empty where it draws none.
     """
-    save_hyperprior(folder, network, count_hyper_latents(network, images[:_COUNTED]), gaussian_tables(scale_table()))
+    hyper_tables = count_hyper_latents(network, images[:_COUNTED])
+    save_hyperprior(folder, network, hyper_tables, gaussian_tables(scale_table()), sketch_prior=sketch_prior)
 
 
 @torch.no_grad()

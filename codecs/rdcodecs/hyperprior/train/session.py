@@ -5,12 +5,16 @@ from pathlib import Path
 
 import torch
 
+from rdcodecs.digests import network_digest
 from rdcodecs.hyperprior.codec import FOLDER
 from rdcodecs.hyperprior.model import Hyperprior
 from rdcodecs.hyperprior.train.config import HyperpriorTrainConfig
 from rdcodecs.hyperprior.train.export import export_hyperprior
+from rdcodecs.hyperprior.train.sketch import SketchLoss
 from rdcodecs.hyperprior.train.task import HyperpriorTask
 from rdcodecs.hyperprior.weights import trainable_hyperprior
+from rdcodecs.prior import Prior
+from rdcodecs.prior.train.losses import Perceptual
 from rdcodecs.training.data import Crops
 from rdcodecs.training.errors import TrainingError
 from rdcodecs.training.log import read_log
@@ -21,6 +25,11 @@ _ABOUT = (
     "Encoder, entropy model and auxiliary decoder, trained for squared error at all rate levels at once: stage 1 of "
     "the codec `fusion`, and the codec `hyperprior` by itself. Transforms in fp16; what entropy coding rests on in "
     "integers. The curve gives estimated bits a pixel and PSNR at every level."
+)
+_SKETCHED = (
+    " Trained with a diffusion model besides: a further decoder draws sketches, latents of that model (`config.json` "
+    "has the SHA-256 of its autoencoder), and the encoder is also judged by the pictures that they decode to; the "
+    "curve gives their distance (`sketch`) and mean absolute error (`sketch_l1`)."
 )
 
 
@@ -33,7 +42,10 @@ class HyperpriorSession(Session[HyperpriorTask]):
         config: what is trained.
         crops: the images.
         run: where and how.
-        start: folder of a hyperprior to go on from, of the shape that the settings name.
+        start: folder of a hyperprior to go on from, of the shape that the settings name; what it may lack is the
+            sketch decoder.
+        prior: frozen, in float32, on the device: what sketches are drawn for, where the settings name some.
+        perceptual: distance of the pictures that sketches decode to.
     """
 
     out: Path
@@ -41,25 +53,45 @@ class HyperpriorSession(Session[HyperpriorTask]):
     crops: Crops
     run: Run
     start: Path | None = None
+    prior: Prior | None = None
+    perceptual: Perceptual | None = None
 
     @property
     def _states(self) -> Path:
         return self.out / "stage-1"
 
+    @property
+    def _sketch_prior(self) -> str:
+        return "" if self.prior is None else network_digest(self.prior.vae)
+
     def _facts(self, task: HyperpriorTask) -> dict[str, str]:
-        return {"data": self.crops.digest, "settings": settings_digest(self.config)}
+        facts = {"data": self.crops.digest, "settings": settings_digest(self.config)}
+        return facts | {"prior": self._sketch_prior} if self.prior is not None else facts
 
     def _write(self, task: HyperpriorTask) -> None:
         folder = self.out / "model" / FOLDER
-        export_hyperprior(task.average.model, self.crops.train, folder)
+        export_hyperprior(task.average.model, self.crops.train, folder, sketch_prior=self._sketch_prior)
         facts = training_record(read_log(self._states), self.config, self.crops, str(self.run.device))
-        record_and_card(folder, facts, "A hyperprior codec", _ABOUT)
+        record_and_card(folder, facts, "A hyperprior codec", _ABOUT + (_SKETCHED if self.prior is not None else ""))
 
     def _task(self) -> HyperpriorTask:
+        wanted = self.config.model
+        if bool(wanted.sketch_channels) != (self.prior is not None):
+            raise TrainingError("sketches are drawn for a prior: model.sketch_channels and a prior go together")
+        if self.prior is not None and (wanted.sketch_channels, wanted.sketch_stride) != (
+            self.prior.channels,
+            self.prior.stride,
+        ):
+            raise TrainingError(
+                f"sketches for '{self.prior.name}' need model.sketch_channels={self.prior.channels} and "
+                f"model.sketch_stride={self.prior.stride}"
+            )
+        sketch = {"sketch_channels": wanted.sketch_channels, "sketch_stride": wanted.sketch_stride}
         # So that the weights depend on the seed alone, and the caller's generator is left as it was.
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.config.seed)
-            model = Hyperprior(self.config.model) if self.start is None else trainable_hyperprior(self.start)
-        if model.config != self.config.model:
+            model = Hyperprior(wanted) if self.start is None else trainable_hyperprior(self.start, **sketch)
+        if model.config != wanted:
             raise TrainingError(f"'{self.start}' has another shape than the settings: {model.config}")
-        return HyperpriorTask(self.config, self.crops, self.run.device, model, compiled=self.run.compiled)
+        judge = None if self.prior is None else SketchLoss(self.config.sketch, self.prior, self.perceptual)
+        return HyperpriorTask(self.config, self.crops, self.run.device, model, compiled=self.run.compiled, judge=judge)

@@ -8,12 +8,15 @@ from torch import Tensor
 from rdcodecs.codec import Image
 from rdcodecs.hyperprior.model import Hyperprior, mean_squared_error
 from rdcodecs.hyperprior.train.config import HyperpriorTrainConfig
+from rdcodecs.hyperprior.train.sketch import SketchLoss
 from rdcodecs.pixels import to_images, to_tensor
 from rdcodecs.training.data import Crops, Order, random_crops, step_generator
 from rdcodecs.training.learner import Learner
 from rdcodecs.training.pictures import grid
 
 _EVALUATED = 64
+_JUDGED = 8
+"""Of these, on which sketches are judged: slow."""
 _SHOWN = 6
 
 
@@ -30,6 +33,7 @@ class HyperpriorTask(Learner[Hyperprior]):
         device: where to train.
         model: the network to begin with.
         compiled: compile the transforms (worth it on a GPU).
+        judge: of sketches, for a model that draws some.
     """
 
     name = "hyperprior"
@@ -42,13 +46,16 @@ class HyperpriorTask(Learner[Hyperprior]):
         model: Hyperprior,
         *,
         compiled: bool = False,
+        judge: SketchLoss | None = None,
     ) -> None:
         self._config = config
+        self._judge = judge
         self._device = device
         super().__init__(model, device, config, rate=config.learning_rate, weight_decay=1e-4)
         self._train = crops.train.to(device)
         self._held_out = crops.held_out[:_EVALUATED]
         self._lambdas = torch.tensor(config.lambdas, device=device)
+        self._sketch_weights = torch.tensor(config.sketch_weights, device=device)
         batch = config.batch or (64 if device.type == "cuda" else 8)
         self._order = Order(len(self._train), batch, config.seed)
         if compiled:
@@ -67,19 +74,25 @@ class HyperpriorTask(Learner[Hyperprior]):
         rate = estimate.bits / images[0, 0].numel()
         error = mean_squared_error(estimate.images, images)
         weight = self._lambdas[levels]
-        loss = ((rate + weight * error) * (self._lambdas[-1] / weight).sqrt()).mean()
-        log = self.descend(loss, step, progress)
-        return log | {"bpp": rate.detach().mean(), "mse": error.detach().mean()}
+        scale = (self._lambdas[-1] / weight).sqrt()
+        loss = ((rate + weight * error) * scale).mean()
+        shown = {"bpp": rate.detach().mean(), "mse": error.detach().mean()}
+        if self._judge is not None and self.model.sketch is not None:
+            sketches = self.model.sketch(estimate.latents, levels)
+            judged, figures = self._judge(sketches, images, self._sketch_weights[levels] * scale, step)
+            loss, shown = loss + judged, {**shown, **figures}
+        return self.descend(loss, step, progress) | shown
 
     @torch.no_grad()
     def evaluate(self) -> dict[str, float]:
-        """Return estimated bits a pixel and PSNR of held-out crops, at every level."""
+        """Return estimated bits a pixel and PSNR of held-out crops at every level; of sketches, what pictures lose."""
         figures = {}
         for level in range(len(self._lambdas)):
             made, bits = self._coded(self._held_out, level)
             error = mean_squared_error(made, to_tensor(self._held_out))
             figures[f"bpp_{level}"] = float(bits.mean()) / self._held_out[0, ..., 0].numel()
             figures[f"psnr_{level}"] = float((10 * torch.log10(255**2 / error)).mean())
+            figures |= self._sketched(level)
         return figures
 
     @torch.no_grad()
@@ -89,6 +102,17 @@ class HyperpriorTask(Learner[Hyperprior]):
         last = len(self._lambdas) - 1
         rows = [to_images(self._coded(originals, level)[0]) for level in (0, last // 2, last)]
         return grid([originals.numpy(), *rows])
+
+    def _sketched(self, level: int) -> dict[str, float]:
+        """Return the distances of pictures that sketches of some held-out crops decode to."""
+        network = self.average.model
+        if self._judge is None or network.sketch is None:
+            return {}
+        images = to_tensor(self._held_out[:_JUDGED].to(self._device))
+        levels = torch.full((len(images),), level, device=self._device)
+        sketches = network.sketch(network(images, levels).latents, levels)
+        distances, pixels = self._judge.distances(sketches, images)
+        return {f"sketch_{level}": float(distances.mean()), f"sketch_l1_{level}": float(pixels.mean())}
 
     def _coded(self, images: Tensor, level: int) -> tuple[Tensor, Tensor]:
         made, bits = [], []

@@ -1,0 +1,60 @@
+"""What sketches are judged by: how near the prior's autoencoder brings them to the image."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from rdcodecs.hyperprior.train.config import SketchSettings
+from rdcodecs.prior import Prior
+from rdcodecs.prior.train.losses import Perceptual
+
+
+class SketchLoss:
+    """The distortion of sketches; our choice, the document's stage 1 judges pixels alone.
+
+    A stream of given length then holds what the diffusion model's latents need, and not only what squared error
+    rewards.
+
+    Args:
+        settings: how.
+        prior: the diffusion model that sketches are drawn for, frozen, in float32; its autoencoder alone is used.
+        perceptual: distance of pictures; without one the mean absolute error alone counts.
+    """
+
+    def __init__(self, settings: SketchSettings, prior: Prior, perceptual: Perceptual | None = None) -> None:
+        self._settings = settings
+        self._prior = prior
+        self._perceptual = perceptual
+
+    def __call__(
+        self, sketches: Tensor, images: Tensor, weights: Tensor, step: int
+    ) -> tuple[Tensor, Mapping[str, Tensor]]:
+        """Return the distortion, a scalar, and its parts for the log.
+
+        Args:
+            sketches: shape (N, C, h, w), at least as large as the images' latents.
+            images: shape (N, 3, H, W) in [-1, 1].
+            weights: of each image, shape (N,).
+            step: of the training: the images that are decoded are others at every step.
+        """
+        settings, count = self._settings, len(images)
+        with torch.no_grad():
+            wanted = self._prior.encode(images).float()
+        sketches = sketches[..., : wanted.shape[2], : wanted.shape[3]]
+        errors = (sketches - wanted).square().mean(dim=(1, 2, 3))
+        loss = (weights * settings.latent_weight * errors).mean()
+        shown = {"latent": errors.detach().mean()}
+        seen = (torch.arange(min(settings.images, count)) + step * settings.images) % count
+        if len(seen):
+            distances, pixels = self.distances(sketches[seen], images[seen])
+            loss = loss + (weights[seen] * (distances + settings.pixel_weight * pixels)).mean()
+            shown["picture"] = distances.detach().mean()
+        return loss, shown
+
+    def distances(self, sketches: Tensor, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Return perceptual distance and mean absolute error of the pictures that sketches decode to, shapes (N,)."""
+        made = self._prior.decode(sketches, (images.shape[2], images.shape[3])).float()
+        pixels = functional.l1_loss(made, images, reduction="none").mean(dim=(1, 2, 3))
+        return torch.zeros_like(pixels) if self._perceptual is None else self._perceptual(made, images), pixels

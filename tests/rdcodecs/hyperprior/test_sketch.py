@@ -1,0 +1,162 @@
+"""Stage 1 with a prior: a decoder of sketches, and an encoder that is also judged by them."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from rdcodecs.hyperprior.codec import HyperpriorCodec
+from rdcodecs.hyperprior.config import HyperpriorConfig
+from rdcodecs.hyperprior.train.config import HyperpriorTrainConfig, SketchSettings
+from rdcodecs.hyperprior.train.sketch import SketchLoss
+from rdcodecs.hyperprior.transforms import SketchDecoder
+from rdcodecs.hyperprior.weights import load_hyperprior
+from rdcodecs.pixels import to_tensor
+from rdcodecs.prior import load
+from rdcodecs.training.errors import TrainingError
+from rdcodecs.training.log import read_log
+from rdcodecs.training.loop import Budget, Report
+from rdcodecs.training.state import load_state
+from small_codecs import hyperprior_session, picture
+from small_training import l2_distance
+
+
+@pytest.mark.parametrize("stride", [4, 8, 16])
+def test_a_sketch_has_the_size_of_the_prior_s_latent(stride: int) -> None:
+    config = HyperpriorConfig(widths=(8, 8, 8), latent_channels=8, sketch_channels=4, sketch_stride=stride)
+    made = SketchDecoder(config)(torch.zeros(2, 8, 3, 5), torch.tensor([0, 7]))
+    assert made.shape == (2, 4, 48 // stride, 80 // stride)
+
+
+def test_a_stride_without_a_decoder_is_refused() -> None:
+    with pytest.raises(ValueError, match="sketch_stride of 6 is not 4, 8 or 16"):
+        HyperpriorConfig(sketch_stride=6)
+
+
+def test_a_shape_without_sketches_is_written_as_before() -> None:
+    # What is written decides a model's digest, and with it which streams it reads.
+    assert not [name for name in HyperpriorConfig().as_dict() if name.startswith("sketch")]
+    assert HyperpriorConfig(sketch_channels=4).as_dict()["sketch_stride"] == 8
+
+
+def test_weights_of_sketches_are_in_geometric_progression() -> None:
+    config = HyperpriorTrainConfig(sketch=SketchSettings(weight_low=0.1, weight_high=1.6))
+    weights = config.sketch_weights
+    assert weights[0] == pytest.approx(0.1)
+    assert weights[-1] == pytest.approx(1.6)
+    assert weights[3] ** 2 == pytest.approx(weights[2] * weights[4])
+
+
+def test_true_latents_are_as_far_off_as_the_autoencoder(small_prior: Path) -> None:
+    prior = load(small_prior, dtype=torch.float32)
+    images = torch.stack([to_tensor(picture(64, 64, seed))[0] for seed in range(3)])
+    latents = prior.encode(images)
+    loss = SketchLoss(SketchSettings(latent_weight=2.0, pixel_weight=0.5, images=2), prior, l2_distance)
+    with torch.no_grad():
+        rebuilt = prior.decode(latents, (64, 64))
+    weights = torch.tensor([1.0, 3.0, 10.0])
+    # Step 1 judges the third image and the first. Larger sketches are cut: images are padded to whole samples of y.
+    found, shown = loss(torch.nn.functional.pad(latents, (0, 1, 0, 1)), images, weights, step=1)
+    apart = l2_distance(rebuilt, images) + 0.5 * (rebuilt - images).abs().mean(dim=(1, 2, 3))
+    torch.testing.assert_close(found, (weights * apart)[[2, 0]].mean())
+    assert float(shown["latent"]) == 0
+    # A latent that is off by 0.1 everywhere costs its square besides.
+    off, _ = SketchLoss(SketchSettings(latent_weight=2.0, images=0), prior)(latents + 0.1, images, weights, step=1)
+    torch.testing.assert_close(off, 2 * 0.01 * weights.mean())
+
+
+def test_encoder_and_sketches_learn_and_the_prior_stays(small_prior: Path, tmp_path: Path) -> None:
+    # The latents of an untrained prior are small: their error counts for much.
+    settings = {"sketch": SketchSettings(weight_low=1, weight_high=1, latent_weight=1000, images=1)}
+    session = hyperprior_session(tmp_path, prior=small_prior, settings=settings, log_steps=1)
+    assert session.prior is not None
+    before = {name: value.clone() for name, value in session.prior.vae.state_dict().items()}
+    fresh = session._task().model.state_dict()
+    session.train(Budget(steps=40))
+    assert all(torch.equal(value, before[name]) for name, value in session.prior.vae.state_dict().items())
+    state = load_state(tmp_path / "stage-1")
+    assert state is not None
+    for name in ("sketch.tail.weight", "sketch.head.weight", "analysis.head.weight"):
+        assert not torch.equal(fresh[name], state.tensors[f"model.{name}"]), name
+    log = read_log(tmp_path / "stage-1")
+    errors = [line["latent"] for line in log if line["kind"] == "train"]
+    assert sum(errors[-10:]) < 0.9 * sum(errors[:10])
+    assert {"sketch_0", "sketch_1", "sketch_l1_0"} <= log[-1].keys()
+    # What comes out says which autoencoder its sketches are for, and is a codec as without them.
+    trained = load_hyperprior(tmp_path / "model" / "hyperprior")
+    assert trained.sketch_prior == session._sketch_prior
+    codec = HyperpriorCodec(weights=str(tmp_path / "model"), device="cpu")
+    assert codec.decode(codec.encode(picture(50, 70), 1)).shape == (50, 70, 3)
+
+
+def test_the_encoder_is_judged_by_sketches(small_prior: Path, tmp_path: Path) -> None:
+    # With nothing else to gain than better sketches, the encoder moves.
+    silent = {"lambda_low": 1e-12, "lambda_high": 1e-12}
+    task = hyperprior_session(tmp_path, prior=small_prior, settings=silent)._task()
+    images, levels = to_tensor(task._held_out[:1]), torch.tensor([1])
+    estimate = task.model(images, levels)
+    assert task._judge is not None
+    assert task.model.sketch is not None
+    loss, _ = task._judge(task.model.sketch(estimate.latents, levels), images, torch.ones(1), 0)
+    loss.backward()
+    gradient = task.model.analysis.head.weight.grad
+    assert gradient is not None
+    assert float(gradient.abs().max()) > 0
+
+
+def test_sketches_are_added_to_a_model_that_draws_none(small_prior: Path, tmp_path: Path) -> None:
+    hyperprior_session(tmp_path / "plain").train(Budget(steps=3))
+    start = tmp_path / "plain" / "model" / "hyperprior"
+    session = hyperprior_session(tmp_path / "sketched", prior=small_prior, start=start)
+    begun, plain = session._task().model, load_hyperprior(start).network
+    for name, value in plain.analysis.state_dict().items():
+        assert torch.equal(value, begun.analysis.state_dict()[name]), name
+    session.train(Budget(steps=2))
+    # And kept by one that goes on from there.
+    start = tmp_path / "sketched" / "model" / "hyperprior"
+    kept = load_hyperprior(start).network.sketch
+    again = hyperprior_session(tmp_path / "on", prior=small_prior, start=start)._task().model.sketch
+    assert kept is not None
+    assert again is not None
+    assert torch.equal(kept.tail.weight, again.tail.weight)
+
+
+def test_a_training_with_sketches_goes_on_the_same(small_prior: Path, tmp_path: Path) -> None:
+    hyperprior_session(tmp_path / "whole", prior=small_prior).train(Budget(steps=4))
+    crashing = hyperprior_session(tmp_path / "parts", prior=small_prior, report=crash, log_steps=1, save_seconds=0)
+    with pytest.raises(ZeroDivisionError):
+        crashing.train(Budget(steps=4))
+    hyperprior_session(tmp_path / "parts", prior=small_prior).train(Budget(steps=4))
+    states = [load_state(tmp_path / name / "stage-1") for name in ("whole", "parts")]
+    assert states[0] is not None
+    assert states[1] is not None
+    for name, value in states[0].tensors.items():
+        assert torch.equal(value, states[1].tensors[name]), name
+
+
+def crash(report: Report) -> None:
+    if report.step == 2:
+        raise ZeroDivisionError
+
+
+def test_another_prior_is_refused(small_prior: Path, tmp_path: Path) -> None:
+    session = hyperprior_session(tmp_path, prior=small_prior)
+    shape = dataclasses.replace(session.config.model, sketch_channels=7)
+    wrong = dataclasses.replace(session, config=dataclasses.replace(session.config, model=shape))
+    with pytest.raises(TrainingError, match=r"need model\.sketch_channels=4 and model\.sketch_stride="):
+        wrong._task()
+    with pytest.raises(TrainingError, match="go together"):
+        dataclasses.replace(session, prior=None)._task()
+
+
+def test_a_damaged_shape_is_told(small_prior: Path, tmp_path: Path) -> None:
+    session = hyperprior_session(tmp_path, prior=small_prior)
+    session.train(Budget(steps=1))
+    path = tmp_path / "model" / "hyperprior" / "config.json"
+    digest = load_hyperprior(path.parent).digest
+    config = json.loads(path.read_text())
+    path.write_text(json.dumps(config | {"sketch_prior": "0" * 64}))
+    # Whose sketches they are decides what is drawn: the model is another.
+    assert load_hyperprior(path.parent).digest != digest
