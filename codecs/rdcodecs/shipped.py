@@ -6,13 +6,13 @@ from rdcodecs.codec import MissingDependencyError
 
 TINY = "tiny"
 """Name of the models that the project ships and measures."""
-NEXT = "tiny-next"
-"""Those that are to follow them: trained, but nothing of them is among the committed results yet."""
-SHIPPED = (TINY, NEXT)
+TINY_MSE = "tiny-mse"
+"""The hyperprior alone, trained for squared error and nothing else."""
+SHIPPED = (TINY, TINY_MSE)
 
 
 def shipped_or_folder(name_or_path: str | Path) -> Path:
-    """Return the folder of weights: the one that ships for `tiny` and `tiny-next`, else the folder named.
+    """Return the folder of weights: the one that ships for `tiny` and `tiny-mse`, else the folder named.
 
     Raises:
         MissingDependencyError: it is not there.

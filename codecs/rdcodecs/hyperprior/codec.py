@@ -14,7 +14,7 @@ from rdcodecs.hyperprior.latent_coder import Coded
 from rdcodecs.hyperprior.statistics import STATISTICS_BYTES, pack_statistics
 from rdcodecs.hyperprior.weights import TrainedHyperprior, load_hyperprior
 from rdcodecs.pixels import to_images, to_tensor
-from rdcodecs.shipped import TINY, shipped_or_folder
+from rdcodecs.shipped import TINY_MSE, shipped_or_folder
 from rdcodecs.stream import Stream, read_stream, write_stream
 
 KIND = "hyperprior"
@@ -45,13 +45,14 @@ class StoredLatent:
 
 
 class HyperpriorCodec(Codec):
-    """A learned codec trained for squared error: stage 1 of the fusion codec, with its auxiliary decoder.
+    """Stage 1 of the fusion codec, with its auxiliary decoder: by default a learned codec trained for squared error.
 
-    It reads the streams of `fusion` with the same weights. Those that it writes are read by `fusion` too, unless that
-    wants the source's statistics, which they lack.
+    With the weights of `fusion` it reads that codec's streams. Those that it writes are then read by `fusion` too,
+    unless that wants the source's statistics, which they lack.
 
     Args:
-        weights: `tiny` (shipped), or a folder that ``rdbench train fusion`` wrote.
+        weights: `tiny-mse` (shipped: squared error and nothing else), `tiny` (shipped: what `fusion` uses, of which
+            the bits are judged for the diffusion model too), or a folder that ``rdbench train fusion`` wrote.
         statistics: send mean and standard deviation of the source's colours, six bytes, for `fusion` to use.
         device: "auto" (a CUDA device where there is one), "cpu", "cuda" ...
 
@@ -63,7 +64,7 @@ class HyperpriorCodec(Codec):
     rate: ClassVar[RateSpec] = RateSpec("level", 0, 7)
     default_rates: ClassVar[tuple[float, ...]] = tuple(range(8))
 
-    def __init__(self, *, weights: str = TINY, statistics: bool = False, device: str = "auto") -> None:
+    def __init__(self, *, weights: str = TINY_MSE, statistics: bool = False, device: str = "auto") -> None:
         self._folder = shipped_or_folder(weights)
         self._statistics = statistics
         self.device = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)

@@ -92,8 +92,8 @@ class PerCoCodec(Codec):
     adaptive or learned one; a text coding of our own; sampling from the noisiest level down at any step count.
 
     Args:
-        model: `tiny` or `tiny-next` (shipped), or a folder: a public PerCo checkpoint, which has one rate point, or
-            what ``rdbench train perco`` wrote. The rate's levels are those of the folder, from low to high rate.
+        model: `tiny` (shipped), or a folder: a public PerCo checkpoint, which has one rate point, or what
+            ``rdbench train perco`` wrote. The rate's levels are those of the folder, from low to high rate.
         prior: folder or hub id of the diffusion model that a `model` without autoencoder was trained from, where
             the folder above does not hold it.
         caption: "none", "sidecar" (the text that `encode` is given), or "blip2" (made from the image).

@@ -34,8 +34,7 @@ def locate(name_or_path: str | Path) -> Path:
     """Return the local folder of a model, downloaded first where it is a hub id.
 
     Args:
-        name_or_path: ``tiny`` or ``tiny-next`` (shipped), a folder in diffusers' layout, or a hub id such as
-            ``owner/name``.
+        name_or_path: ``tiny`` (shipped), a folder in diffusers' layout, or a hub id such as ``owner/name``.
 
     Raises:
         PriorError: it is neither, or it is a single-file checkpoint.

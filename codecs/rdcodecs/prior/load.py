@@ -26,9 +26,9 @@ def load(
     """Load a frozen latent diffusion model.
 
     Args:
-        name_or_path: ``tiny`` or ``tiny-next`` (shipped), a folder in diffusers' layout (``vae/``, ``unet/``,
-            ``scheduler/`` and, where the model has them, ``text_encoder/`` and ``tokenizer/``; Stable Diffusion
-            1.5, 2.1-base and 2.1 among others), or a hub id such as ``owner/name``. Only safetensors weights are read.
+        name_or_path: ``tiny`` (shipped), a folder in diffusers' layout (``vae/``, ``unet/``, ``scheduler/`` and,
+            where the model has them, ``text_encoder/`` and ``tokenizer/``; Stable Diffusion 1.5, 2.1-base and
+            2.1 among others), or a hub id such as ``owner/name``. Only safetensors weights are read.
         dtype: of weights and latents. Default: float16 on a CUDA device, else float32 (on most CPUs half
             precision is a hundred times slower).
         device: default: a CUDA device where there is one, else the CPU.

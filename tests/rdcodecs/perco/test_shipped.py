@@ -6,14 +6,13 @@ from skimage.data import astronaut
 
 from rdcodecs import StreamError
 from rdcodecs.perco.codec import PerCoCodec
-from rdcodecs.shipped import SHIPPED
 
 CROP = np.ascontiguousarray(astronaut()[:192, 128:320])
 
 
-@pytest.fixture(scope="module", params=SHIPPED)
-def codec(request: pytest.FixtureRequest) -> PerCoCodec:
-    return PerCoCodec(model=str(request.param), device="cpu")
+@pytest.fixture(scope="module")
+def codec() -> PerCoCodec:
+    return PerCoCodec(device="cpu")
 
 
 def test_more_bits_make_a_better_picture(codec: PerCoCodec) -> None:

@@ -11,22 +11,17 @@ from skimage.data import astronaut
 from rdcodecs.pixels import to_images
 from rdcodecs.prior import Prior, load
 from rdcodecs.prior.folder import read_json
-from rdcodecs.shipped import SHIPPED, shipped_or_folder
-
-
-@pytest.fixture(scope="module", params=SHIPPED)
-def name(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
+from rdcodecs.shipped import shipped_or_folder
 
 
 @pytest.fixture(scope="module")
-def prior(name: str) -> Prior:
-    return load(name, device="cpu")
+def prior() -> Prior:
+    return load("tiny", device="cpu")
 
 
 @pytest.fixture(scope="module")
-def folder(name: str) -> Path:
-    return shipped_or_folder(name)
+def folder() -> Path:
+    return shipped_or_folder("tiny")
 
 
 def test_plain_diffusers_loads_it(prior: Prior, folder: Path) -> None:
