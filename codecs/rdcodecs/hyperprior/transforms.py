@@ -44,8 +44,30 @@ class Analysis(nn.Module):
         return latents
 
 
-class Synthesis(nn.Module):
-    """Auxiliary decoder: latent to image.
+class _Decoder(nn.Module):
+    """A head, stages with upsampling between them, and a tail, which those that derive from it make."""
+
+    head: nn.Module
+    stages: nn.ModuleList
+    up: nn.ModuleList
+    tail: nn.Module
+
+    def forward(self, latents: Tensor, levels: Tensor) -> Tensor:
+        """Return what is decoded.
+
+        Args:
+            latents: shape (N, M, h, w), after the inverse gain.
+            levels: shape (N,).
+        """
+        features = self.stages[0](self.head(latents), levels)
+        for up, stage in zip(self.up, self.stages[1:], strict=True):
+            features = stage(up(features), levels)
+        decoded: Tensor = self.tail(features)
+        return decoded
+
+
+class Synthesis(_Decoder):
+    """Auxiliary decoder: latent to images of shape (N, 3, 16·h, 16·w), about [-1, 1].
 
     Args:
         config: of the model.
@@ -59,22 +81,9 @@ class Synthesis(nn.Module):
         self.up = nn.ModuleList([upsampling(third, second), upsampling(second, first)])
         self.tail = upsampling(first, 3, _STEM)
 
-    def forward(self, latents: Tensor, levels: Tensor) -> Tensor:
-        """Return images of shape (N, 3, 16·h, 16·w), about [-1, 1].
 
-        Args:
-            latents: shape (N, M, h, w), after the inverse gain.
-            levels: shape (N,).
-        """
-        features = self.stages[0](self.head(latents), levels)
-        for up, stage in zip(self.up, self.stages[1:], strict=True):
-            features = stage(up(features), levels)
-        images: Tensor = self.tail(features)
-        return images
-
-
-class SketchDecoder(nn.Module):
-    """Latent to a sketch: the image as a latent of a diffusion model.
+class SketchDecoder(_Decoder):
+    """Latent to sketches: images as latents of a diffusion model of stride s, shape (N, C, h·16 / s, w·16 / s).
 
     Args:
         config: of the model, with a sketch.
@@ -92,19 +101,6 @@ class SketchDecoder(nn.Module):
             self.stages.append(Stage(second, 1, config.levels))
             width = second
         self.tail = nn.Conv2d(width, config.sketch_channels, 3, padding=1)
-
-    def forward(self, latents: Tensor, levels: Tensor) -> Tensor:
-        """Return sketches of shape (N, C, h·16 / s, w·16 / s) for a diffusion model's latent of stride s.
-
-        Args:
-            latents: shape (N, M, h, w), after the inverse gain.
-            levels: shape (N,).
-        """
-        features = self.stages[0](self.head(latents), levels)
-        for up, stage in zip(self.up, self.stages[1:], strict=True):
-            features = stage(up(features), levels)
-        sketches: Tensor = self.tail(features)
-        return sketches
 
 
 class HyperAnalysis(nn.Sequential):

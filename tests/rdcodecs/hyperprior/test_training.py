@@ -28,12 +28,14 @@ def test_it_learns(tmp_path: Path) -> None:
     assert held_out["bpp_1"] > held_out["bpp_0"]
 
 
-def test_a_training_that_crashed_goes_on_the_same(tmp_path: Path) -> None:
-    hyperprior_session(tmp_path / "whole").train(Budget(steps=6))
-    crashing = hyperprior_session(tmp_path / "parts", report=crash, log_steps=1, save_seconds=0)
+@pytest.mark.parametrize("sketches", [False, True])
+def test_a_training_that_crashed_goes_on_the_same(sketches: bool, small_prior: Path, tmp_path: Path) -> None:
+    prior = small_prior if sketches else None
+    hyperprior_session(tmp_path / "whole", prior=prior).train(Budget(steps=6))
+    crashing = hyperprior_session(tmp_path / "parts", prior=prior, report=crash, log_steps=1, save_seconds=0)
     with pytest.raises(ZeroDivisionError):
         crashing.train(Budget(steps=6))
-    hyperprior_session(tmp_path / "parts").train(Budget(steps=6))
+    hyperprior_session(tmp_path / "parts", prior=prior).train(Budget(steps=6))
     states = [load_state(tmp_path / name / "stage-1") for name in ("whole", "parts")]
     assert states[0] is not None
     assert states[1] is not None
