@@ -69,7 +69,7 @@ class Adapter(nn.Module):
             latents: decoded, gain undone, shape (N, M, ceil(h·s / 16), ceil(w·s / 16)) for a prior of stride s.
             levels: shape (N,).
             size: (h, w) of the prior's latent.
-            sketch: the auxiliary decoder's picture as a latent of the prior, shape (N, C, h, w).
+            sketch: a latent of the prior, of `Sketcher`, shape (N, C, h, w).
         """
         pyramid = {self._own: self._stage(self._own, self.head(latents), levels, sketch)}
         for way in (self._finer, self._coarser):

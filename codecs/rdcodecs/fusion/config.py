@@ -21,8 +21,8 @@ class FusionConfig:
         blocks: its residual blocks at each resolution.
         heads: of the attention.
         head_channels: of each head.
-        sketch: give the adapter the latent of the auxiliary decoder's picture too; our choice, the document's decodes
-            without that decoder.
+        sketch: give the adapter a sketch too, a latent of the prior that the hyperprior draws or that the auxiliary
+            decoder's picture is encoded to; our choice, the document's has none.
         span: share of the prior's noise levels, from pure noise down, that it is trained for and that sampling walks
             through; the clean latents predicted at the last are what is drawn. 1 is DDIM as the document has it.
     """

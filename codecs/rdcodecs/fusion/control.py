@@ -57,7 +57,7 @@ class Control(nn.Module):
             latents: decoded, gain undone.
             levels: shape (N,).
             size: (h, w) of the prior's latent.
-            sketch: the auxiliary decoder's picture as a latent of the prior, for a control that takes it.
+            sketch: a latent of the prior, of `Sketcher`, for a control that takes it.
         """
         pyramid = self.adapter(latents, levels, size, sketch)
         return {name: self._fusion(name).prepare(pyramid[site.stride]) for name, site in self.sites.items()}
