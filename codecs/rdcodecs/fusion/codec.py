@@ -70,7 +70,7 @@ class FusionCodec(Codec):
         window: side in pixels of the neighbourhoods of "local", odd; 0 for one that shrinks as the rate grows.
         span: share of the noise levels that sampling walks through, from pure noise down, above 0 to 1: see
             `Prior.sample`; 0 for what the weights were trained for, which have not seen the levels below.
-        start: "noise", or "auxiliary": from the auxiliary decoder's picture, noised, through all noise levels below
+        start: "noise", or "auxiliary": from the sketch (see `Sketcher`), noised, through all noise levels below
             it whatever the span. A variant of ours, for weights that were trained for a span of 1.
         device: "auto" (a CUDA device where there is one), "cpu", "cuda" ...
 

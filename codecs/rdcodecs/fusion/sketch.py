@@ -35,7 +35,7 @@ class Sketcher:
         """
         if self._decoder is not None:
             height, width = self._prior.latent_size(size)
-            drawn: Tensor = self._decoder(latents, levels)
+            drawn: Tensor = self._decoder(latents.float(), levels)  # fp32, whatever the prior's type
             return drawn[..., :height, :width].to(self._prior.dtype)
         if picture is None:
             raise ValueError("without a sketch decoder for this prior a picture is needed")

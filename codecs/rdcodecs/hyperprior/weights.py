@@ -117,7 +117,8 @@ def trainable_hyperprior(folder: Path, *, sketch_channels: int = 0, sketch_strid
 
     Args:
         folder: of the model.
-        sketch_channels: where the model has no sketch decoder, of one to add, untrained; 0 for none.
+        sketch_channels: where the model has no sketch decoder, of one to add, untrained; 0 for none: what there is
+            is left out.
         sketch_stride: of that.
 
     Raises:
@@ -125,12 +126,17 @@ def trainable_hyperprior(folder: Path, *, sketch_channels: int = 0, sketch_strid
     """
     config, _, tensors = _read(folder)
     added = bool(sketch_channels) and not config.sketch_channels
-    if added:
+    if added or not sketch_channels:
         config = dataclasses.replace(config, sketch_channels=sketch_channels, sketch_stride=sketch_stride)
     with _telling_damage(folder):
         network = Hyperprior(config)
         made = network.sketch.state_dict() if added and network.sketch is not None else {}
-        _fill(network, _part(tensors, _NETWORK) | {f"sketch.{name}": value for name, value in made.items()})
+        kept = {
+            name: value
+            for name, value in _part(tensors, _NETWORK).items()
+            if network.sketch is not None or not name.startswith("sketch.")
+        }
+        _fill(network, kept | {f"sketch.{name}": value for name, value in made.items()})
         fill_from_integers(network.hyper_synthesis, _part(tensors, _EXACT))
         network.prior.fit(_tables(tensors, _HYPER))
     return network

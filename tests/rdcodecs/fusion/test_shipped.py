@@ -62,3 +62,7 @@ def test_the_prior_alone_does_not_know_the_picture() -> None:
         free = prior.decode(prior.sample(prior.noise((192, 192), [0]), 5), (192, 192))
     unsteered = free[0].permute(1, 2, 0).add(1).mul(127.5).clamp(0, 255).numpy()
     assert psnr(codec.decode(data, steps=5)) > psnr(unsteered) + 5
+
+
+def test_its_hyperprior_draws_the_sketch_for_its_prior() -> None:
+    assert not FusionCodec(device="cpu")._sketcher.needs_picture

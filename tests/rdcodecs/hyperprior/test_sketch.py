@@ -12,7 +12,7 @@ from rdcodecs.hyperprior.config import HyperpriorConfig
 from rdcodecs.hyperprior.train.config import HyperpriorTrainConfig, SketchSettings
 from rdcodecs.hyperprior.train.sketch import SketchLoss
 from rdcodecs.hyperprior.transforms import SketchDecoder
-from rdcodecs.hyperprior.weights import load_hyperprior
+from rdcodecs.hyperprior.weights import load_hyperprior, trainable_hyperprior
 from rdcodecs.pixels import to_tensor
 from rdcodecs.prior import load
 from rdcodecs.training.errors import TrainingError
@@ -123,6 +123,16 @@ def test_sketches_are_added_to_a_model_that_draws_none(small_prior: Path, tmp_pa
     assert torch.equal(kept.tail.weight, again.tail.weight)
 
 
+def test_a_training_without_a_prior_leaves_the_sketch_decoder_out(small_prior: Path, tmp_path: Path) -> None:
+    hyperprior_session(tmp_path / "with", prior=small_prior).train(Budget(steps=1))
+    start = tmp_path / "with" / "model" / "hyperprior"
+    plain = hyperprior_session(tmp_path / "without", start=start)._task().model
+    assert plain.sketch is None
+    assert torch.equal(
+        plain.synthesis.head.weight, trainable_hyperprior(start, sketch_channels=4).synthesis.head.weight
+    )
+
+
 def test_another_prior_is_refused(small_prior: Path, tmp_path: Path) -> None:
     session = hyperprior_session(tmp_path, prior=small_prior)
     shape = dataclasses.replace(session.config.model, sketch_channels=7)
@@ -133,7 +143,7 @@ def test_another_prior_is_refused(small_prior: Path, tmp_path: Path) -> None:
         dataclasses.replace(session, prior=None)._task()
 
 
-def test_a_damaged_shape_is_told(small_prior: Path, tmp_path: Path) -> None:
+def test_the_digest_covers_the_sketch_s_prior(small_prior: Path, tmp_path: Path) -> None:
     session = hyperprior_session(tmp_path, prior=small_prior)
     session.train(Budget(steps=1))
     path = tmp_path / "model" / "hyperprior" / "config.json"
