@@ -28,8 +28,8 @@ def add_parser(models: "Commands") -> None:
     fusion = models.add_parser(
         "fusion",
         help="the fusion codec: stage 1 (encoder, entropy model), stage 2 (adapter and fusion for a prior)",
-        description="Stage 1 trains encoder, entropy model and auxiliary decoder, with a diffusion model only where --prior names one. "
-        "Stage 2 "
+        description="Stage 1 trains encoder, entropy model and auxiliary decoder, with a "
+        "diffusion model only where --prior names one. Stage 2 "
         "trains adapter and fusion for a frozen prior. Each writes its part of OUT/model, which the codecs "
         "hyperprior and fusion take as 'weights'. Stop it whenever you like: --resume goes on from the exact step.",
     )
