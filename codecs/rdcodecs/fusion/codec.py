@@ -120,6 +120,7 @@ class FusionCodec(Codec):
         """Read all weights, which says what is missing."""
         self.hyperprior.check()
         self.control  # noqa: B018 - reading them is the check
+        self._sketcher  # noqa: B018 - here, not in several threads at once
 
     @cached_property
     def prior(self) -> Prior:

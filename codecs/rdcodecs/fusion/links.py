@@ -23,7 +23,7 @@ LINKS: Mapping[str, str] = {
     "sketch": "the sketch that the adapter begins with, decoded by the autoencoder: no diffusion",
     "adapter": "one step from pure noise: what adapter and U-Net expect of the picture before any of it is drawn",
     "oracle start": "sampled from the source's own latent, noised half-way, through all noise levels below",
-    "hyperprior start": "likewise from the latent of the auxiliary decoder's picture",
+    "sketch start": "likewise from the sketch",
     "sampler": "sampled from pure noise: the codec without renormalization",
     "sampler, 50 steps": "likewise, in fifty steps",
     "sampler, all levels": "likewise, through all noise levels, even where the weights were trained for a span of them",
@@ -52,7 +52,7 @@ def draw_links(codec: FusionCodec, image: Image, rate: float, steps: int = 10) -
     source, size = to_tensor(image).to(prior.device), stored.size
     levels = torch.tensor([stored.level], device=prior.device)
     auxiliary = codec.hyperprior.draw([stored]).clamp(-1, 1)
-    own, coarse = prior.encode(source), prior.encode(auxiliary)
+    own = prior.encode(source)
     latents = stored.latents[None].to(prior.dtype)
     sketch = Sketcher(codec.hyperprior.model, prior)(stored.latents[None], levels, size, auxiliary)
     prepared = codec.control.prepare(latents, levels, prior.latent_size(size), sketch)
@@ -67,14 +67,14 @@ def draw_links(codec: FusionCodec, image: Image, rate: float, steps: int = 10) -
     made = {
         "autoencoder": prior.decode(own, size).float(),
         "hyperprior": auxiliary,
-        "hyperprior, autoencoder": prior.decode(coarse, size).float(),
+        "hyperprior, autoencoder": prior.decode(prior.encode(auxiliary), size).float(),
         "sketch": prior.decode(sketch, size).float(),
     }
     with edit_features(prior.unet, codec.control.edits(prepared)):
         made |= {
             "adapter": sample(1, span=own_span),
             "oracle start": sample(steps, own),
-            "hyperprior start": sample(steps, coarse),
+            "sketch start": sample(steps, sketch),
             "sampler": sample(steps, span=own_span),
             "sampler, 50 steps": sample(50, span=own_span),
         }

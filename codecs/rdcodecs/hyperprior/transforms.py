@@ -13,6 +13,14 @@ from rdcodecs.hyperprior.layers import Stage, upsampling
 _STEM = 4
 
 
+def _walk(features: Tensor, stages: nn.ModuleList, resized: nn.ModuleList, levels: Tensor) -> Tensor:
+    """Return features after all stages, with a change of size before each but the first."""
+    features = stages[0](features, levels)
+    for resize, stage in zip(resized, stages[1:], strict=True):
+        features = stage(resize(features), levels)
+    return features
+
+
 class Analysis(nn.Module):
     """Encoder E: image to latent.
 
@@ -37,10 +45,7 @@ class Analysis(nn.Module):
             images: shape (N, 3, H, W) in [-1, 1], sides multiples of 16.
             levels: shape (N,).
         """
-        features = self.stages[0](self.stem(images), levels)
-        for down, stage in zip(self.down, self.stages[1:], strict=True):
-            features = stage(down(features), levels)
-        latents: Tensor = self.head(features)
+        latents: Tensor = self.head(_walk(self.stem(images), self.stages, self.down, levels))
         return latents
 
 
@@ -59,10 +64,7 @@ class _Decoder(nn.Module):
             latents: shape (N, M, h, w), after the inverse gain.
             levels: shape (N,).
         """
-        features = self.stages[0](self.head(latents), levels)
-        for up, stage in zip(self.up, self.stages[1:], strict=True):
-            features = stage(up(features), levels)
-        decoded: Tensor = self.tail(features)
+        decoded: Tensor = self.tail(_walk(self.head(latents), self.stages, self.up, levels))
         return decoded
 
 

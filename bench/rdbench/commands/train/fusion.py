@@ -75,9 +75,12 @@ def _first(options: argparse.Namespace, console: "Console") -> Any:
     from rdcodecs.hyperprior.train.config import PRESETS
     from rdcodecs.hyperprior.train.session import HyperpriorSession
     from rdcodecs.shipped import shipped_or_folder
+    from rdcodecs.training.errors import TrainingError
     from rdcodecs.training.settings import settle
 
     run = make_run(options, console, compiled=options.compile)
+    if options.perceptual != "none" and not options.prior:
+        raise TrainingError("--perceptual judges sketches in stage 1: name their --prior too, or leave it out")
     prior = _frozen(options.prior, run) if options.prior else None
     sketch = {"model.sketch_channels": str(prior.channels), "model.sketch_stride": str(prior.stride)} if prior else {}
     wanted = wanted_settings(options, PRESETS, sketch)

@@ -22,14 +22,15 @@ from rdcodecs.training.record import record_and_card, training_record
 from rdcodecs.training.session import Run, Session, settings_digest
 
 _ABOUT = (
-    "Encoder, entropy model and auxiliary decoder, trained for squared error at all rate levels at once: stage 1 of "
-    "the codec `fusion`, and the codec `hyperprior` by itself. Transforms in fp16; what entropy coding rests on in "
-    "integers. The curve gives estimated bits a pixel and PSNR at every level."
+    "Encoder, entropy model and auxiliary decoder, trained at all rate levels at once: stage 1 of the codec `fusion`, "
+    "which the codec `hyperprior` reads too. Transforms in fp16; what entropy coding rests on in integers. The curve "
+    "gives estimated bits a pixel and PSNR at every level."
 )
+_PLAIN = " Trained for squared error and nothing else."
 _SKETCHED = (
-    " Trained with a diffusion model besides: a further decoder draws sketches, latents of that model (`config.json` "
-    "has the SHA-256 of its autoencoder), and the encoder is also judged by the pictures that they decode to; the "
-    "curve gives their distance (`sketch`) and mean absolute error (`sketch_l1`)."
+    " Trained for squared error and for a diffusion model: a further decoder draws sketches, its latents "
+    "(`config.json` has the SHA-256 of its autoencoder), and the encoder is also judged by the pictures that they "
+    "decode to; the curve gives their distance (`sketch`) and mean absolute error (`sketch_l1`)."
 )
 
 
@@ -72,7 +73,7 @@ class HyperpriorSession(Session[HyperpriorTask]):
         folder = self.out / "model" / FOLDER
         export_hyperprior(task.average.model, self.crops.train, folder, sketch_prior=self._sketch_prior)
         facts = training_record(read_log(self._states), self.config, self.crops, str(self.run.device))
-        record_and_card(folder, facts, "A hyperprior codec", _ABOUT + (_SKETCHED if self.prior is not None else ""))
+        record_and_card(folder, facts, "A hyperprior codec", _ABOUT + (_PLAIN if self.prior is None else _SKETCHED))
 
     def _task(self) -> HyperpriorTask:
         wanted = self.config.model
