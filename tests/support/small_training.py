@@ -49,7 +49,7 @@ def make_run(**changes: Any) -> Run:
 
 def make_session(out: Path, config: TrainConfig = CONFIG, **changes: Any) -> PriorSession:
     """A session; `changes` are attributes of the session or of its run."""
-    own = {name: changes.pop(name) for name in ("crops", "perceptual", "start") if name in changes}
+    own = {name: changes.pop(name) for name in ("crops", "perceptual", "start", "sketches", "kept") if name in changes}
     settings: dict[str, Any] = {"crops": small_crops(config), "perceptual": l2_distance, **own}
     return PriorSession(out, config, run=make_run(**changes), **settings)
 

@@ -2,13 +2,13 @@
 
 from torch import Tensor
 
-from rdcodecs.digests import network_digest
 from rdcodecs.hyperprior.weights import TrainedHyperprior
 from rdcodecs.prior import Prior
+from rdcodecs.prior.autoencoders import latent_space_digest
 
 
 class Sketcher:
-    """Draws sketches: by the hyperprior's own decoder where it was trained for this prior, else by encoding pictures.
+    """Draws sketches: by the hyperprior's own decoder where it was trained for such latents, else by encoding pictures.
 
     Args:
         hyperprior: frozen.
@@ -20,7 +20,7 @@ class Sketcher:
 
     def __init__(self, hyperprior: TrainedHyperprior, prior: Prior) -> None:
         self._prior = prior
-        meant = hyperprior.network.sketch is not None and hyperprior.sketch_prior == network_digest(prior.vae)
+        meant = hyperprior.network.sketch is not None and hyperprior.sketch_prior == latent_space_digest(prior.vae)
         self._decoder = hyperprior.network.sketch if meant else None
         self.needs_picture = not meant
 

@@ -39,8 +39,7 @@ class TrainedHyperprior:
         coder: of latents.
         digest: SHA-256 of all that decides a stream and what it decodes to.
         folder: that it was read from.
-        sketch_prior: SHA-256 of the weights of the autoencoder that its sketches are drawn for; empty where it draws
-            none.
+        sketch_prior: digest of the latent space that its sketches lie in; empty where it draws none.
     """
 
     network: Hyperprior
@@ -53,6 +52,22 @@ class TrainedHyperprior:
     def config(self) -> HyperpriorConfig:
         """Shape of the model."""
         return self.network.config
+
+    @torch.no_grad()
+    def decoded_latents(self, images: Tensor, levels: Tensor) -> Tensor:
+        """Return the latents that a decoder will have of images, gain undone, without coding them.
+
+        Args:
+            images: shape (N, 3, H, W) in [-1, 1].
+            levels: of the rate, shape (N,).
+
+        Returns:
+            Shape (N, M, ceil(H / 16), ceil(W / 16)).
+        """
+        made, hyper = (tensor.cpu().numpy() for tensor in self.network.encode(images, levels))
+        decoded = [self.coder.rounded(*item) for item in zip(made, hyper, levels.tolist(), strict=True)]
+        stacked = torch.stack([torch.from_numpy(item) for item in decoded])
+        return self.network.restore(stacked.to(images.device), levels)
 
     @cached_property
     def device(self) -> torch.device:

@@ -29,13 +29,13 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from rdcodecs.codec import CodecError, MissingDependencyError
-from rdcodecs.digests import network_digest
 from rdcodecs.perco.config import HyperEncoderConfig
 from rdcodecs.perco.hyper_encoder import HyperEncoder
 from rdcodecs.perco.index_coder import IndexCoder
 from rdcodecs.perco.index_models import LearnedModel
 from rdcodecs.perco.unet import EXTENDED, extend_input
 from rdcodecs.prior import Prior, PriorError
+from rdcodecs.prior.autoencoders import latent_space_digest
 from rdcodecs.prior.folder import check_part, locate, read_json
 from rdcodecs.prior.load import load_network, load_text
 
@@ -149,7 +149,7 @@ def save_perco(
         unet: fine-tuned, with its extended input.
         encoders: one a rate point, from low to high rate.
         tables: of their indices.
-        vae: the autoencoder that it was trained for.
+        vae: the autoencoder that it was trained for; another decoder of the same latents may take its place.
     """
     _save_part(folder / _UNET, unet)
     facts = json.loads(unet.to_json_string())  # type: ignore[operator]
@@ -165,7 +165,7 @@ def save_perco(
         arrays[f"{level}.bias"] = torch.from_numpy(bias.copy())
         arrays[f"{level}.contexts"] = torch.from_numpy(contexts.copy())
     save_file(arrays, folder / _INDICES)
-    record = {"format": _FORMAT, "vae": network_digest(vae)}
+    record = {"format": _FORMAT, "vae": latent_space_digest(vae)}
     (folder / _RECORD).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
 
 
@@ -289,7 +289,7 @@ def _check_origin(root: Path, vae: nn.Module) -> None:
     record = read_json(path)
     if record.get("format") != _FORMAT:
         raise CodecError(f"'{path}' is of a format that this version does not read")
-    if record.get("vae") != network_digest(vae):
+    if record.get("vae") != latent_space_digest(vae):
         raise CodecError(f"'{root}' was trained for another autoencoder: train it again with 'rdbench train perco'")
 
 

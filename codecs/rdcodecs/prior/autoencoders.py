@@ -3,7 +3,10 @@
 from collections.abc import Iterator
 from typing import Any
 
+import torch
 from torch import Tensor, nn
+
+from rdcodecs.digests import tensors_digest
 
 KINDS = ("AutoencoderKL", "AutoencoderTiny", "AutoencoderDC")
 """Classes of diffusers. The first has a posterior, the other two give a latent; the last is that of Chen et al. 2024,
@@ -42,6 +45,21 @@ def encoding_parts(autoencoder: nn.Module) -> Iterator[tuple[str, nn.Module]]:
         part = getattr(autoencoder, name, None)
         if part is not None:
             yield name, part
+
+
+def latent_space_digest(autoencoder: nn.Module) -> str:
+    """Return a SHA-256 of all that decides latents, the same whether weights were loaded in half or single precision.
+
+    Autoencoders that share it differ in their decoders at most: what makes latents for one makes them for the other.
+    """
+    config: Any = autoencoder.config
+    scale = torch.tensor([config.scaling_factor, getattr(config, "shift_factor", None) or 0.0])
+    weights = {
+        f"{part}.{name}": value.detach().cpu().half()
+        for part, module in encoding_parts(autoencoder)
+        for name, value in module.state_dict().items()
+    }
+    return tensors_digest(weights | {"scale": scale})
 
 
 def last_weight(autoencoder: Any) -> nn.Parameter:

@@ -83,9 +83,16 @@ def training_section(title: str, facts: Mapping[str, Any], settings: Mapping[str
         "",
         *table(facts["curve"]),
         "",
+        *_blend(facts),
         f"Settings: `{json.dumps(settings)}`",
         "",
     ]
+
+
+def _blend(facts: Mapping[str, Any]) -> list[str]:
+    if not facts.get("kept"):
+        return []
+    return [f"What is exported keeps {facts['kept']:.0%} of the weights that it began with (linear interpolation).", ""]
 
 
 def table(rows: Sequence[Mapping[str, Any]]) -> list[str]:

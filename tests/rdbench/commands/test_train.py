@@ -1,15 +1,19 @@
 """rdbench train prior, from the command line to a model that diffusers loads."""
 
 import argparse
+import json
 from pathlib import Path
 
 import pytest
+import torch
 from PIL import Image
+from safetensors.torch import load_file
 
 from rdbench.commands import train
 from rdbench.errors import BenchError
 from rdcodecs import CodecError, load_codec
 from rdcodecs.prior import load
+from rdcodecs.shipped import shipped_or_folder
 from small_models import write_model
 from small_training import smooth_images
 
@@ -67,6 +71,13 @@ def test_a_folder_of_images_becomes_a_model(folder: Path, tmp_path: Path, capsys
         (("--set", "seed"), "--set seed: write NAME=VALUE"),
         (("--set", "speed=3"), "no setting 'speed'"),
         (("--preset", "micro", "--init", "nowhere"), "no diffusion model 'nowhere'"),
+        (("--preset", "micro", "--sketches", "tiny"), "--sketches is for a decoder alone: add --init"),
+        (("--preset", "micro", "--init", "tiny", "--sketches", "tiny"), "--sketches is for a decoder alone"),
+        (("--preset", "micro", "--init", "tiny", "--keep", "0.5"), "--keep is for a decoder alone"),
+        (
+            ("--preset", "cpu", "--init", "tiny", "--set", "autoencoder.freeze_encoder=true", "--keep", "2"),
+            "--keep is a share from 0 to 1, not 2",
+        ),
     ],
 )
 def test_wrong_options_are_said_in_one_line(
@@ -75,6 +86,25 @@ def test_wrong_options_are_said_in_one_line(
     with pytest.raises((BenchError, CodecError), match=message) as error:
         rdbench("--data", folder, "--out", tmp_path / "out", *arguments, "--perceptual", "none", "--steps", 1)
     assert "\n" not in str(error.value)
+
+
+def test_the_shipped_decoder_learns_from_the_shipped_sketches(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    alone = ("--part", "vae", "--perceptual", "none", "--device", "cpu", "--steps", 1, "--log-steps", 1)
+    alone = (*alone, "--preset", "cpu", "--set", "autoencoder.freeze_encoder=true", "--sketches", "tiny")
+    assert rdbench("--data", folder, "--out", tmp_path / "out", "--init", "tiny", *alone) == 0
+    record = json.loads((tmp_path / "out" / "model" / "training.json").read_text())["parts"]
+    assert "sketch_psnr" in record[list(record)[-1]]["curve"][-1]
+    # Kept whole, what it began with is what comes out.
+    assert rdbench("--data", folder, "--out", tmp_path / "out", "--init", "tiny", *alone, "--export", "--keep", 1) == 0
+    file = Path("vae") / "diffusion_pytorch_model.safetensors"
+    torch.testing.assert_close(
+        load_file(tmp_path / "out" / "model" / file), load_file(shipped_or_folder("tiny") / file), rtol=0, atol=0
+    )
+    other = write_model(tmp_path / "prior", text=False)
+    with pytest.raises(CodecError, match="'tiny' draws no sketches for the latents of"):
+        rdbench("--data", folder, "--out", tmp_path / "other", "--init", other, *alone)
 
 
 def test_a_folder_without_images(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import torch
 
 from rdcodecs.hyperprior.codec import HyperpriorCodec
 from rdcodecs.hyperprior.config import HyperpriorConfig
+from rdcodecs.hyperprior.sketches import DecodedSketches
 from rdcodecs.hyperprior.train.config import HyperpriorTrainConfig, SketchSettings
 from rdcodecs.hyperprior.train.sketch import SketchLoss
 from rdcodecs.hyperprior.transforms import SketchDecoder
@@ -149,3 +150,30 @@ def test_the_digest_covers_the_sketch_s_prior(small_prior: Path, tmp_path: Path)
     path.write_text(json.dumps(config | {"sketch_prior": "0" * 64}))
     # Whose sketches they are decides what is drawn: the model is another.
     assert load_hyperprior(path.parent).digest != digest
+
+
+def test_decoded_sketches_are_those_that_a_stream_gives(small_prior: Path, tmp_path: Path) -> None:
+    session = hyperprior_session(tmp_path, prior=small_prior)
+    session.train(Budget(steps=5))
+    codec = HyperpriorCodec(weights=str(tmp_path / "model"), device="cpu")
+    assert codec.model.network.sketch is not None
+    pictures = [picture(64, 64, seed) for seed in range(6)]
+    found = DecodedSketches(codec.model)(
+        torch.cat([to_tensor(item) for item in pictures]), torch.Generator().manual_seed(1)
+    )
+    seen = set()
+    for number, item in enumerate(pictures):
+        drawn = []
+        for level in range(codec.model.config.levels):
+            latents = codec.read(codec.encode(item, level)).latents[None]
+            drawn.append(codec.model.network.sketch(latents, torch.tensor([level]))[0])
+        apart = [float((found[number] - other).abs().max()) for other in drawn]
+        assert min(apart) < 1e-4
+        seen.add(apart.index(min(apart)))
+    assert len(seen) > 1  # the rates are drawn
+
+
+def test_a_hyperprior_without_sketches_is_refused(tmp_path: Path) -> None:
+    hyperprior_session(tmp_path).train(Budget(steps=1))
+    with pytest.raises(ValueError, match="draws no sketches"):
+        DecodedSketches(load_hyperprior(tmp_path / "model" / "hyperprior"))

@@ -1,12 +1,13 @@
 """What the kinds of autoencoders differ in."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 
 from rdcodecs.prior import load
-from rdcodecs.prior.autoencoders import encoding_parts, last_weight, modes, moments
+from rdcodecs.prior.autoencoders import encoding_parts, last_weight, latent_space_digest, modes, moments
 from rdcodecs.prior.train.export import export_autoencoder, export_unet
 from small_models import make_deep_vae, make_unet, make_vae, scheduler_values
 
@@ -25,6 +26,22 @@ def test_moments_are_mean_and_variance_or_the_latent_itself() -> None:
 def test_the_parts_that_make_latents() -> None:
     assert [name for name, _ in encoding_parts(make_vae())] == ["encoder", "quant_conv"]
     assert [name for name, _ in encoding_parts(make_deep_vae())] == ["encoder"]
+
+
+@pytest.mark.parametrize("make", [make_vae, make_deep_vae])
+def test_a_latent_space_is_its_encoder_and_scale(make: Callable[[], torch.nn.Module]) -> None:
+    vae = make()
+    digest = latent_space_digest(vae)
+    assert latent_space_digest(make().half()) == digest
+    with torch.no_grad():
+        last_weight(vae).add_(1)
+    assert latent_space_digest(vae) == digest
+    with torch.no_grad():
+        next(vae.encoder.parameters()).add_(1)  # type: ignore[union-attr,operator]
+    assert latent_space_digest(vae) != digest
+    scaled = make()
+    scaled.register_to_config(scaling_factor=0.5)  # type: ignore[operator]
+    assert latent_space_digest(scaled) != digest
 
 
 @pytest.mark.parametrize("vae", [make_vae(), make_deep_vae()], ids=["kl", "deep"])

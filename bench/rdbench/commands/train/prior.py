@@ -21,7 +21,9 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from rdbench.commands import Commands
+    from rdcodecs.prior.train.autoencoder import Sketches
     from rdcodecs.prior.train.session import Part, PriorSession
+    from rdcodecs.training.session import Run
 
 _PARTS = ("vae", "unet", "all")
 
@@ -44,6 +46,20 @@ def add_parser(models: "Commands") -> None:
     prior.add_argument("--vae-share", type=float, default=0.6, help="the autoencoder's share of --minutes (0.6)")
     prior.add_argument("--init", help="begin with this model: tiny, a diffusers folder or a hub id")
     add_settings(prior, "tiny (default), cpu, micro", "autoencoder.batch=16")
+    prior.add_argument(
+        "--sketches",
+        metavar="DIR",
+        help="let the decoder learn from sketches of this hyperprior too (tiny, or the OUT/model of a training with "
+        "--stage 1); needs --init and --set autoencoder.freeze_encoder=true",
+    )
+    prior.add_argument(
+        "--keep",
+        type=float,
+        default=0.0,
+        metavar="SHARE",
+        help="blend the exported decoder with the one that --init names: share of the latter's weights, 0 to 1 (0); "
+        "also with --export",
+    )
     prior.add_argument("--perceptual", choices=("alex", "vgg", "none"), default="alex", help="ST-LPIPS backbone")
     add_run(prior)
     prior.add_argument("--compile", action="store_true", help="compile the networks; worth it on a GPU")
@@ -80,19 +96,46 @@ def open_session(options: argparse.Namespace, console: "Console") -> "PriorSessi
     from rdcodecs.prior.folder import locate
     from rdcodecs.prior.train.config import PRESETS, TrainConfig
     from rdcodecs.prior.train.session import PriorSession
+    from rdcodecs.training.errors import TrainingError
     from rdcodecs.training.settings import settle
 
     run = make_run(options, console, compiled=options.compile)
     wanted = wanted_settings(options, PRESETS, {})
     config = settle(options.out, wanted, TrainConfig(), resume=options.resume or options.export)
+    start = locate(options.init) if options.init else None
+    alone = start is not None and config.autoencoder.freeze_encoder
+    for option in ("sketches", "keep"):
+        if getattr(options, option) and not alone:
+            raise TrainingError(
+                f"--{option} is for a decoder alone: add --init and --set autoencoder.freeze_encoder=true"
+            )
+    if not 0 <= options.keep <= 1:
+        raise TrainingError(f"--keep is a share from 0 to 1, not {options.keep:g}")
     return PriorSession(
         options.out,
         config,
         read_folder(options.data, config, console),
         run,
         perceptual=perceptual_loss(options.perceptual, run.device),
-        start=locate(options.init) if options.init else None,
+        start=start,
+        sketches=_sketches(options.sketches, start, run) if start and options.sketches else None,
+        kept=options.keep,
     )
+
+
+def _sketches(name: str, start: Path, run: "Run") -> "Sketches":
+    from rdcodecs.hyperprior.codec import FOLDER
+    from rdcodecs.hyperprior.sketches import DecodedSketches
+    from rdcodecs.hyperprior.weights import load_hyperprior
+    from rdcodecs.prior.autoencoders import latent_space_digest
+    from rdcodecs.prior.load import load_network
+    from rdcodecs.shipped import shipped_or_folder
+    from rdcodecs.training.errors import TrainingError
+
+    hyperprior = load_hyperprior(shipped_or_folder(name) / FOLDER, run.device)
+    if hyperprior.sketch_prior != latent_space_digest(load_network(start, "vae")):
+        raise TrainingError(f"'{name}' draws no sketches for the latents of '{start}'")
+    return DecodedSketches(hyperprior)
 
 
 def perceptual_loss(backbone: str, device: Any) -> Any:

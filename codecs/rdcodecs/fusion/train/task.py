@@ -138,14 +138,11 @@ class FusionTask(Learner[Control]):
     @torch.no_grad()
     def _coded(self, images: Tensor, levels: Tensor) -> tuple[Tensor, "_Coded"]:
         """Return the prior's latents of images, and what their streams tell."""
-        network, coder = self._hyperprior.network, self._hyperprior.coder
-        made, hyper = (tensor.cpu().numpy() for tensor in network.encode(images, levels))
-        decoded = [coder.rounded(*item) for item in zip(made, hyper, levels.tolist(), strict=True)]
-        latents = network.restore(torch.stack([torch.from_numpy(item) for item in decoded]).to(self._device), levels)
+        latents = self._hyperprior.decoded_latents(images, levels)
         auxiliary = sketch = None
         sketched, size = self._config.shape.sketch, (images.shape[2], images.shape[3])
         if self._config.renormalized or (sketched and self._sketcher.needs_picture):
-            auxiliary = network.synthesis(latents, levels)[..., : size[0], : size[1]]
+            auxiliary = self._hyperprior.network.synthesis(latents, levels)[..., : size[0], : size[1]]
         if sketched:
             sketch = self._sketcher(latents, levels, size, auxiliary)
         clean = self._prior.encode(images).float()

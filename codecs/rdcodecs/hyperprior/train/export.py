@@ -24,7 +24,7 @@ def export_hyperprior(network: Hyperprior, images: Tensor, folder: Path, *, sket
         network: trained.
         images: training crops, uint8, shape (N, H, W, 3), on which the hyper-latents' tables are counted.
         folder: of the model.
-        sketch_prior: digest of the autoencoder that its sketches are drawn for; empty where it draws none.
+        sketch_prior: digest of the latent space that its sketches lie in; empty where it draws none.
     """
     hyper_tables = count_hyper_latents(network, images[:_COUNTED])
     save_hyperprior(folder, network, hyper_tables, gaussian_tables(scale_table()), sketch_prior=sketch_prior)

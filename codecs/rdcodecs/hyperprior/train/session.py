@@ -5,7 +5,6 @@ from pathlib import Path
 
 import torch
 
-from rdcodecs.digests import network_digest
 from rdcodecs.hyperprior.codec import FOLDER
 from rdcodecs.hyperprior.model import Hyperprior
 from rdcodecs.hyperprior.train.config import HyperpriorTrainConfig
@@ -14,6 +13,7 @@ from rdcodecs.hyperprior.train.sketch import SketchLoss
 from rdcodecs.hyperprior.train.task import HyperpriorTask
 from rdcodecs.hyperprior.weights import trainable_hyperprior
 from rdcodecs.prior import Prior
+from rdcodecs.prior.autoencoders import latent_space_digest
 from rdcodecs.prior.train.losses import Perceptual
 from rdcodecs.training.data import Crops
 from rdcodecs.training.errors import TrainingError
@@ -29,7 +29,7 @@ _ABOUT = (
 _PLAIN = " Trained for squared error and nothing else."
 _SKETCHED = (
     " Trained for squared error and for a diffusion model: a further decoder draws sketches, its latents "
-    "(`config.json` has the SHA-256 of its autoencoder), and the encoder is also judged by the pictures that they "
+    "(`config.json` has the SHA-256 of its encoder), and the encoder is also judged by the pictures that they "
     "decode to; the curve gives their distance (`sketch`) and mean absolute error (`sketch_l1`)."
 )
 
@@ -63,7 +63,7 @@ class HyperpriorSession(Session[HyperpriorTask]):
 
     @property
     def _sketch_prior(self) -> str:
-        return "" if self.prior is None else network_digest(self.prior.vae)
+        return "" if self.prior is None else latent_space_digest(self.prior.vae)
 
     def _facts(self, task: HyperpriorTask) -> dict[str, str]:
         facts = {"data": self.crops.digest, "settings": settings_digest(self.config)}

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -32,6 +32,17 @@ from rdcodecs.training.task import mixed_precision, schedule, update
 
 _EVALUATED = 64
 _SHOWN = 6
+
+
+class Sketches(Protocol):
+    """Gives the latents that a codec's decoder has of images."""
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of what decides them."""
+
+    def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
+        """Return latents as the U-Net takes them, shape (N, C, h, w), of images (N, 3, H, W) in [-1, 1]."""
 
 
 def make_autoencoder(config: AutoencoderConfig) -> nn.Module:
@@ -88,6 +99,8 @@ class AutoencoderTask:
         device: where to train.
         model: the autoencoder to begin with.
         perceptual: the perceptual loss; without one that term is left out.
+        sketches: latents as a codec hands them to the decoder, which then learns from these too; the encoder must be
+            frozen.
         compiled: compile the networks (worth it on a GPU).
     """
 
@@ -101,6 +114,7 @@ class AutoencoderTask:
         model: nn.Module,
         *,
         perceptual: Perceptual | None = None,
+        sketches: Sketches | None = None,
         compiled: bool = False,
     ) -> None:
         self._config = config.autoencoder
@@ -108,6 +122,7 @@ class AutoencoderTask:
         self._warmup = config.warmup
         self._device = device
         self._perceptual = perceptual
+        self._sketches = sketches
         # So that the weights depend on the seed alone, and the caller's generator is left as it was.
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
@@ -151,8 +166,18 @@ class AutoencoderTask:
         with mixed_precision(self._device):
             mean, log_variance = self._posterior(images)
             noise = torch.randn(mean.shape, generator=generator, device=self._device)
-            made = self.model.decode(mean + (0.5 * log_variance).exp() * noise).sample
+            latents = mean + (0.5 * log_variance).exp() * noise
+            if self._sketches is not None:
+                chance = torch.rand(len(images), generator=generator, device=self._device)
+                sketched = (chance < self._config.sketch_share).reshape(-1, 1, 1, 1)
+                latents = torch.where(sketched, self._unscaled(self._sketches(images, generator)), latents)
+            made = self.model.decode(latents).sample
         return made.float(), gaussian_divergence(mean, log_variance)
+
+    def _unscaled(self, latents: Tensor) -> Tensor:
+        config = self.model.config
+        raw: Tensor = latents / config.scaling_factor + (getattr(config, "shift_factor", None) or 0.0)
+        return raw
 
     def _posterior(self, images: Tensor) -> tuple[Tensor, Tensor]:
         given = moments(self.model, images).float()
@@ -236,24 +261,36 @@ class AutoencoderTask:
 
     @torch.no_grad()
     def evaluate(self) -> dict[str, float]:
-        """Return PSNR, L1 and perceptual distance on held-out crops, and the spread of the latent channels."""
+        """Return PSNR, L1 and perceptual distance on held-out crops, and the spread of the latent channels.
+
+        Of sketches, where there are some, likewise; their names begin with "sketch".
+        """
         sums: dict[str, float] = {}
         latents = []
-        for part in torch.split(self._held_out, 16):
+        for number, part in enumerate(torch.split(self._held_out, 16)):
             images = to_tensor(part.to(self._device))
             latent = modes(self.average.model, images)
-            made = self.average.model.decode(latent).sample.clamp(-1, 1)
             latents.append(latent)
-            # Peak 2, since the range is [-1, 1].
-            psnr = 10 * torch.log10(4 / (made - images).square().mean(dim=(1, 2, 3)))
-            values = {"psnr": psnr.sum(), "l1": (made - images).abs().mean(dim=(1, 2, 3)).sum()}
-            if self._perceptual is not None:
-                values["perceptual"] = self._perceptual(made, images).sum()
+            values = self._distances(latent, images)
+            if self._sketches is not None:
+                generator = step_generator(self._seed, "sketches", number, self._device)
+                sketched = self._distances(self._unscaled(self._sketches(images, generator)), images)
+                values |= {f"sketch_{key}": value for key, value in sketched.items()}
             for key, value in values.items():
-                sums[key] = sums.get(key, 0.0) + float(value)
+                sums[key] = sums.get(key, 0.0) + value
         deviation = torch.cat(latents).std(dim=(0, 2, 3))
         figures = {key: value / len(self._held_out) for key, value in sums.items()}
         return figures | {f"latent_std_{index}": float(value) for index, value in enumerate(deviation)}
+
+    def _distances(self, latents: Tensor, images: Tensor) -> dict[str, float]:
+        """Return sums over images."""
+        made = self.average.model.decode(latents).sample.clamp(-1, 1)
+        # Peak 2, since the range is [-1, 1].
+        psnr = 10 * torch.log10(4 / (made - images).square().mean(dim=(1, 2, 3)))
+        values = {"psnr": float(psnr.sum()), "l1": float((made - images).abs().mean(dim=(1, 2, 3)).sum())}
+        if self._perceptual is not None:
+            values["perceptual"] = float(self._perceptual(made, images).sum())
+        return values
 
     @torch.no_grad()
     def picture(self) -> Image:

@@ -48,6 +48,8 @@ class AutoencoderConfig:
         adversarial_weight: of the patch-adversarial loss, after its gradient has been scaled to that of the rest.
         adversarial_from: share of the training after which the adversarial loss acts and the encoder is frozen.
         freeze_encoder: leave the latents as they are from the beginning, e.g. to go on with a decoder alone.
+        sketch_share: of the images whose decoder learns from a codec's sketch instead of the latent, where there are
+            such sketches.
     """
 
     kind: str = "AutoencoderKL"
@@ -67,6 +69,7 @@ class AutoencoderConfig:
     adversarial_weight: float = 0.1
     adversarial_from: float = 0.7
     freeze_encoder: bool = False
+    sketch_share: float = 0.5
 
 
 @dataclass(frozen=True)

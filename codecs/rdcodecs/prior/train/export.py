@@ -18,6 +18,30 @@ _MODEL_INDEX = "model_index.json"
 
 
 @torch.no_grad()
+def blended(trained: nn.Module, start: nn.Module, kept: float) -> nn.Module:
+    """Return a network whose weights lie on the line between those of a training's end and those that it began with.
+
+    Fine-tuned weights and their start are often joined by networks better than both (Wortsman et al. 2022, "Robust
+    fine-tuning of zero-shot models", equation 1); ESRGAN (Wang et al. 2018, section 3.4) trades artefacts of an
+    adversarial loss for fidelity so.
+
+    Args:
+        trained: the end.
+        start: the beginning, of the same shape.
+        kept: share of the beginning, from 0 to 1.
+    """
+    model = copy.deepcopy(trained)
+    begun = start.state_dict()
+    model.load_state_dict(
+        {
+            name: value.lerp(begun[name].to(value), kept) if value.is_floating_point() else value
+            for name, value in trained.state_dict().items()
+        }
+    )
+    return model
+
+
+@torch.no_grad()
 def whitened(autoencoder: nn.Module, images: Tensor, batch: int = 32) -> nn.Module:
     """Return a copy whose latents have standard deviation 1 in every channel, and mean 0 where there is a posterior.
 

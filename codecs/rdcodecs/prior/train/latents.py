@@ -1,6 +1,5 @@
 """The latents of the training images, computed once the autoencoder stands."""
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from rdcodecs.pixels import to_tensor
-from rdcodecs.prior.autoencoders import encoding_parts, modes
+from rdcodecs.prior.autoencoders import latent_space_digest, modes
 from rdcodecs.training.data import Crops
 from rdcodecs.training.task import mixed_precision
 
@@ -23,7 +22,7 @@ class Latents:
     Attributes:
         train: shape (2·N, h, w, C): of each crop and of its mirror image.
         held_out: shape (M, h, w, C).
-        encoder: SHA-256 of the encoder that made them.
+        encoder: digest of the latent space that they lie in.
     """
 
     train: Tensor
@@ -42,7 +41,7 @@ def stored_latents(folder: Path, autoencoder: nn.Module, crops: Crops, device: t
         crops: the images.
         device: where to make them.
     """
-    digest = encoder_digest(autoencoder)
+    digest = latent_space_digest(autoencoder)
     path = folder / f"latents-{digest[:12]}-{crops.digest[:12]}.safetensors"
     if path.is_file():
         try:
@@ -71,14 +70,4 @@ def make_latents(autoencoder: nn.Module, crops: Crops, device: torch.device, bat
         return torch.cat(parts)
 
     train = torch.cat([encode(crops.train, mirror=False), encode(crops.train, mirror=True)])
-    return Latents(train, encode(crops.held_out, mirror=False), encoder_digest(autoencoder))
-
-
-def encoder_digest(autoencoder: nn.Module) -> str:
-    """Return a SHA-256 of the weights that decide the latents."""
-    digest = hashlib.sha256()
-    for part, module in encoding_parts(autoencoder):
-        for name, value in sorted(module.state_dict(prefix=f"{part}.").items()):
-            digest.update(name.encode())
-            digest.update(value.detach().cpu().float().contiguous().numpy().tobytes())
-    return digest.hexdigest()
+    return Latents(train, encode(crops.held_out, mirror=False), latent_space_digest(autoencoder))

@@ -13,10 +13,10 @@ from torch import nn
 from rdcodecs.optional import diffusers
 from rdcodecs.prior.folder import read_json
 from rdcodecs.prior.load import load_network
-from rdcodecs.prior.train.autoencoder import AutoencoderTask, make_autoencoder
+from rdcodecs.prior.train.autoencoder import AutoencoderTask, Sketches, make_autoencoder
 from rdcodecs.prior.train.card import next_part, record_part
 from rdcodecs.prior.train.config import TrainConfig
-from rdcodecs.prior.train.export import export_autoencoder, export_unet, whitened
+from rdcodecs.prior.train.export import blended, export_autoencoder, export_unet, whitened
 from rdcodecs.prior.train.latents import stored_latents
 from rdcodecs.prior.train.losses import Perceptual
 from rdcodecs.prior.train.unet import UNetTask, make_unet, scheduler_config
@@ -48,6 +48,9 @@ class PriorSession:
         run: where and how.
         perceptual: the autoencoder's perceptual loss.
         start: folder of a model to go on from; its architecture is taken over.
+        sketches: what the decoder learns from besides, where the encoder is frozen.
+        kept: share of the decoder's weights in `start` that the exported ones keep (`blended`); the encoder must be
+            frozen.
     """
 
     out: Path
@@ -56,6 +59,8 @@ class PriorSession:
     run: Run
     perceptual: Perceptual | None = None
     start: Path | None = None
+    sketches: Sketches | None = None
+    kept: float = 0.0
 
     @property
     def model(self) -> Path:
@@ -81,7 +86,7 @@ class PriorSession:
 
     def _train_autoencoder(self, budget: Budget) -> Outcome:
         task = self._autoencoder_task()
-        return self._train(task, budget, {})
+        return self._train(task, budget, {"sketches": "" if self.sketches is None else self.sketches.digest})
 
     def _train_unet(self, budget: Budget) -> Outcome:
         task = self._unet_task()
@@ -96,6 +101,8 @@ class PriorSession:
         if isinstance(task, UNetTask):
             export_unet(averaged, scheduler_config(self.config.unet), self.model)
         else:
+            if self.kept and self.start is not None:
+                averaged = blended(averaged, load_network(self.start, "vae"), self.kept)
             if not self.config.autoencoder.freeze_encoder:
                 # From all over the folder: by name, images of a kind stand together.
                 averaged = whitened(averaged, self.crops.train[:: max(1, len(self.crops.train) // _MEASURED)])
@@ -104,13 +111,21 @@ class PriorSession:
             # What it began from was trained too.
             shutil.copyfile(self.start / RECORD, self.model / RECORD)
         facts = training_record(read_log(self.out / task.name), self.config, self.crops, str(self.run.device))
+        if self.kept and task.name == "vae":
+            facts["kept"] = self.kept
         alone = task.name == "vae" and self.config.autoencoder.freeze_encoder
         record_part(self.model / RECORD, next_part("decoder" if alone else task.name, self.start), facts)
 
     def _autoencoder_task(self) -> AutoencoderTask:
         model = self._begin("vae", lambda: make_autoencoder(self.config.autoencoder))
         return AutoencoderTask(
-            self.config, self.crops, self.run.device, model, perceptual=self.perceptual, compiled=self.run.compiled
+            self.config,
+            self.crops,
+            self.run.device,
+            model,
+            perceptual=self.perceptual,
+            sketches=self.sketches,
+            compiled=self.run.compiled,
         )
 
     def _unet_task(self) -> UNetTask:

@@ -1,13 +1,25 @@
 import torch
 
 from rdcodecs.pixels import to_tensor
-from rdcodecs.prior.train.export import export_autoencoder, whitened
+from rdcodecs.prior.train.export import blended, export_autoencoder, whitened
 from small_models import make_deep_vae, make_vae
 
 
 def noise_images() -> torch.Tensor:
     generator = torch.Generator().manual_seed(0)
     return torch.randint(0, 256, (6, 64, 64, 3), generator=generator, dtype=torch.uint8)
+
+
+def test_a_blend_lies_between() -> None:
+    first, second = make_vae(), make_vae()
+    with torch.no_grad():
+        for weight in second.parameters():
+            weight.add_(1)
+    made = blended(second, first, 0.25)
+    for name, value in made.state_dict().items():
+        torch.testing.assert_close(value, first.state_dict()[name] + 0.75)
+    for name, value in blended(second, first, 0).state_dict().items():
+        assert torch.equal(value, second.state_dict()[name])
 
 
 def test_whitening_is_exact(tmp_path) -> None:

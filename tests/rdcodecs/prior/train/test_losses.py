@@ -49,7 +49,7 @@ def test_balanced_gradients_have_the_same_norm() -> None:
 
 
 @pytest.mark.parametrize("side", [64, 128, 192])
-def test_structure_loss(side: int) -> None:
+def test_ms_ssim_loss(side: int) -> None:
     image = torch.rand(1, 3, side, side, generator=torch.Generator().manual_seed(0)) * 2 - 1
     assert float(ms_ssim_loss(image, image)) == pytest.approx(0, abs=1e-6)
     assert float(ms_ssim_loss(image * 0.2, image)) > 0.05

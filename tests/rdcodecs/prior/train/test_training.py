@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,6 +19,8 @@ from safetensors.torch import load_file
 
 import small_training
 from rdcodecs.prior import load
+from rdcodecs.prior.load import load_network
+from rdcodecs.prior.train.autoencoder import Sketches
 from rdcodecs.prior.train.card import write_card
 from rdcodecs.prior.train.pictures import sample_sheet
 from rdcodecs.prior.train.session import PriorSession
@@ -202,11 +205,49 @@ def test_a_decoder_can_go_on_alone(tmp_path: Path, trained: PriorSession) -> Non
     # The card goes on telling how the rest was trained.
     card = write_card(session.model).read_text()
     assert all(f"\n{steps} steps in" in card for steps in (12, 3, 6))
-    again = make_session(tmp_path / "again", session.config, start=session.model)
+    assert "keeps" not in card
+    again = make_session(tmp_path / "again", session.config, start=session.model, kept=0.5)
     again.train("vae", Budget(steps=2))
     card = write_card(again.model).read_text()
+    assert "keeps 50% of the weights that it began with" in card
     assert "## Going on with its decoder alone, 2\n" in card
     assert all(f"\n{steps} steps in" in card for steps in (12, 3, 2))
+
+
+class _Zeros:
+    digest = "0"
+
+    def __call__(self, images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        return torch.zeros(len(images), 4, images.shape[2] // 8, images.shape[3] // 8)
+
+
+def test_a_decoder_learns_from_sketches(tmp_path: Path, trained: PriorSession) -> None:
+    def decoder(sketches: Sketches | None, share: float = 1.0) -> torch.Tensor:
+        changed = dataclasses.replace(CONFIG.autoencoder, freeze_encoder=True, sketch_share=share)
+        config = dataclasses.replace(CONFIG, autoencoder=changed)
+        session = make_session(tmp_path, config, start=trained.model, sketches=sketches)
+        task = session._autoencoder_task()
+        task.step(0, 0.5)
+        if sketches is not None:
+            figures = task.evaluate()
+            assert {"sketch_psnr", "sketch_l1", "sketch_perceptual"} <= figures.keys()
+            assert figures["sketch_psnr"] < figures["psnr"]
+        shutil.rmtree(tmp_path / "vae")
+        return task.model.post_quant_conv.weight.detach().clone()
+
+    # Nothing but zeros comes in, so the first weights have no gradient; with no share of them they have.
+    begun = load_network(trained.model, "vae").post_quant_conv.weight
+    torch.testing.assert_close(decoder(_Zeros()), begun, rtol=1e-3, atol=1e-5)
+    assert torch.equal(decoder(_Zeros(), 0.0), decoder(None))
+    assert not torch.allclose(decoder(None), begun, rtol=1e-3, atol=1e-5)
+
+
+def test_a_decoder_does_not_go_on_without_its_sketches(tmp_path: Path, trained: PriorSession) -> None:
+    changed = dataclasses.replace(CONFIG.autoencoder, freeze_encoder=True)
+    config = dataclasses.replace(CONFIG, autoencoder=changed)
+    make_session(tmp_path, config, start=trained.model, sketches=_Zeros()).train("vae", Budget(steps=1))
+    with pytest.raises(TrainingError, match="sketches"):
+        make_session(tmp_path, config, start=trained.model).train("vae", Budget(steps=2))
 
 
 def test_an_autoencoder_of_shuffled_pixels_trains_and_goes_on(tmp_path: Path) -> None:
