@@ -4,7 +4,7 @@ from torch import Tensor
 
 from rdcodecs.hyperprior.weights import TrainedHyperprior
 from rdcodecs.prior import Prior
-from rdcodecs.prior.autoencoders import latent_space_digest
+from rdcodecs.prior.autoencoders import names_latents
 
 
 class Sketcher:
@@ -20,7 +20,7 @@ class Sketcher:
 
     def __init__(self, hyperprior: TrainedHyperprior, prior: Prior) -> None:
         self._prior = prior
-        meant = hyperprior.network.sketch is not None and hyperprior.sketch_prior == latent_space_digest(prior.vae)
+        meant = hyperprior.network.sketch is not None and names_latents(hyperprior.sketch_prior, prior.vae)
         self._decoder = hyperprior.network.sketch if meant else None
         self.needs_picture = not meant
 

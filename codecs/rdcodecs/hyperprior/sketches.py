@@ -29,10 +29,10 @@ class DecodedSketches:
 
     @torch.no_grad()
     def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
-        """Return sketches, shape (N, C, h, w), in the scale that the diffusion model works on.
+        """Return sketches, shape (N, C, h, w), in the scale that the diffusion model works on; of images padded to 16.
 
         Args:
-            images: shape (N, 3, H, W) in [-1, 1], sides a multiple of 16.
+            images: shape (N, 3, H, W) in [-1, 1].
             generator: of the rates, on the images' device.
         """
         count = self._hyperprior.config.levels

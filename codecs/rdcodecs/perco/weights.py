@@ -35,7 +35,7 @@ from rdcodecs.perco.index_coder import IndexCoder
 from rdcodecs.perco.index_models import LearnedModel
 from rdcodecs.perco.unet import EXTENDED, extend_input
 from rdcodecs.prior import Prior, PriorError
-from rdcodecs.prior.autoencoders import latent_space_digest
+from rdcodecs.prior.autoencoders import latent_space_digest, names_latents
 from rdcodecs.prior.folder import check_part, locate, read_json
 from rdcodecs.prior.load import load_network, load_text
 
@@ -289,8 +289,10 @@ def _check_origin(root: Path, vae: nn.Module) -> None:
     record = read_json(path)
     if record.get("format") != _FORMAT:
         raise CodecError(f"'{path}' is of a format that this version does not read")
-    if record.get("vae") != latent_space_digest(vae):
-        raise CodecError(f"'{root}' was trained for another autoencoder: train it again with 'rdbench train perco'")
+    if not names_latents(str(record.get("vae")), vae):
+        raise CodecError(
+            f"'{root}' was trained for the latents of another autoencoder: train it again with 'rdbench train perco'"
+        )
 
 
 def _add(digest: Any, tensors: Mapping[str, Tensor]) -> None:

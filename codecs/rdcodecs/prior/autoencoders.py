@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from rdcodecs.digests import tensors_digest
+from rdcodecs.digests import network_digest, tensors_digest
 
 KINDS = ("AutoencoderKL", "AutoencoderTiny", "AutoencoderDC")
 """Classes of diffusers. The first has a posterior, the other two give a latent; the last is that of Chen et al. 2024,
@@ -48,9 +48,10 @@ def encoding_parts(autoencoder: nn.Module) -> Iterator[tuple[str, nn.Module]]:
 
 
 def latent_space_digest(autoencoder: nn.Module) -> str:
-    """Return a SHA-256 of all that decides latents, the same whether weights were loaded in half or single precision.
+    """Return a SHA-256 of the weights and the scaling that decide latents, the same in half and in single precision.
 
-    Autoencoders that share it differ in their decoders at most: what makes latents for one makes them for the other.
+    Autoencoders of one architecture that share it differ in their decoders at most: what makes latents for one makes
+    them for the other.
     """
     config: Any = autoencoder.config
     scale = torch.tensor([config.scaling_factor, getattr(config, "shift_factor", None) or 0.0])
@@ -60,6 +61,14 @@ def latent_space_digest(autoencoder: nn.Module) -> str:
         for name, value in module.state_dict().items()
     }
     return tensors_digest(weights | {"scale": scale})
+
+
+def names_latents(digest: str, autoencoder: nn.Module) -> bool:
+    """Say whether a digest that weights carry means the latents of this autoencoder.
+
+    Weights that were trained before decoders could be exchanged name all of their autoencoder (`network_digest`).
+    """
+    return digest in (latent_space_digest(autoencoder), network_digest(autoencoder))
 
 
 def last_weight(autoencoder: Any) -> nn.Parameter:

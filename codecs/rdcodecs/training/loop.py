@@ -107,7 +107,7 @@ def train(
         task: what to train.
         folder: for states and log.
         budget: for all runs together.
-        facts: of data and settings; a state made with others is refused, and one without a fact has "" there.
+        facts: of data and settings; a state made with others is refused.
         rhythm: how often to log, look and save.
         device: that the task is on.
         deadline: value of `time.monotonic` at which to pause.
@@ -120,7 +120,7 @@ def train(
     step, spent = 0, 0.0
     if state is not None:
         for name, value in facts.items():
-            if state.facts.get(name, "") != value:
+            if state.facts.get(name) != value:
                 raise TrainingError(
                     f"the training in '{folder}' was begun with other {name}: use another folder, or start it anew"
                 )

@@ -92,7 +92,12 @@ def training_section(title: str, facts: Mapping[str, Any], settings: Mapping[str
 def _blend(facts: Mapping[str, Any]) -> list[str]:
     if not facts.get("kept"):
         return []
-    return [f"What is exported keeps {facts['kept']:.0%} of the weights that it began with (linear interpolation).", ""]
+    kept = facts["kept"]
+    return [
+        f"What is exported lies between these weights and those that it began with, of which it keeps {kept:.0%} "
+        "(linear interpolation); the table is of these weights alone.",
+        "",
+    ]
 
 
 def table(rows: Sequence[Mapping[str, Any]]) -> list[str]:

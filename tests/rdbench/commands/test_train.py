@@ -86,6 +86,8 @@ def test_wrong_options_are_said_in_one_line(
     with pytest.raises((BenchError, CodecError), match=message) as error:
         rdbench("--data", folder, "--out", tmp_path / "out", *arguments, "--perceptual", "none", "--steps", 1)
     assert "\n" not in str(error.value)
+    if message.startswith(("--keep", "--sketches")):
+        assert not (tmp_path / "out" / "config.json").exists()
 
 
 def test_the_shipped_decoder_learns_from_the_shipped_sketches(

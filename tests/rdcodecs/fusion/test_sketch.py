@@ -9,10 +9,12 @@ import pytest
 import torch
 
 from rdcodecs import load_codec
+from rdcodecs.digests import network_digest
 from rdcodecs.fusion.sketch import Sketcher
 from rdcodecs.fusion.train.config import PRESETS
 from rdcodecs.hyperprior.weights import load_hyperprior
 from rdcodecs.prior import load
+from rdcodecs.prior.autoencoders import last_weight
 from rdcodecs.training.loop import Budget
 from small_codecs import fusion_session, hyperprior_session, picture
 
@@ -57,6 +59,15 @@ def test_for_another_prior_the_picture_is_encoded(sketched: Path, small_prior: P
         torch.testing.assert_close(sketcher(latents, LEVELS, (32, 32), drawn), prior.encode(drawn))
         with pytest.raises(ValueError, match="a picture is needed"):
             sketcher(latents, LEVELS, (32, 32), None)
+
+
+def test_another_decoder_of_the_same_latents_keeps_its_sketches(sketched: Path, small_prior: Path) -> None:
+    prior, hyperprior = load(small_prior), load_hyperprior(sketched / "hyperprior")
+    before = dataclasses.replace(hyperprior, sketch_prior=network_digest(prior.vae))
+    assert not Sketcher(before, prior).needs_picture  # the name that such weights had before
+    with torch.no_grad():
+        last_weight(prior.vae).add_(0.01)
+    assert not Sketcher(hyperprior, prior).needs_picture
 
 
 @pytest.mark.parametrize("renormalize", ["off", "local"])

@@ -161,7 +161,7 @@ def test_our_own_layout_has_several_rate_points(small_perco: Path) -> None:
     ("damage", "message"),
     [
         (lambda folder: shutil.rmtree(folder / "hyper_enc" / "level-0"), "has level-1 but not all levels below it"),
-        (lambda folder: change(folder / "perco.json", vae="0"), "was trained for another autoencoder"),
+        (lambda folder: change(folder / "perco.json", vae="0"), "was trained for the latents of another autoencoder"),
         (lambda folder: change(folder / "perco.json", format=2), "is of a format that this version does not read"),
         (lambda folder: drop(folder / "indices.safetensors", "1.bias"), r"indices\.safetensors' cannot be used"),
     ],

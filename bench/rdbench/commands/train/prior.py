@@ -97,43 +97,43 @@ def open_session(options: argparse.Namespace, console: "Console") -> "PriorSessi
     from rdcodecs.prior.train.config import PRESETS, TrainConfig
     from rdcodecs.prior.train.session import PriorSession
     from rdcodecs.training.errors import TrainingError
-    from rdcodecs.training.settings import settle
+    from rdcodecs.training.settings import FILE, settle
 
     run = make_run(options, console, compiled=options.compile)
     wanted = wanted_settings(options, PRESETS, {})
+    kept_settings = options.out / FILE
+    begun = kept_settings.is_file()
     config = settle(options.out, wanted, TrainConfig(), resume=options.resume or options.export)
     start = locate(options.init) if options.init else None
-    alone = start is not None and config.autoencoder.freeze_encoder
-    for option in ("sketches", "keep"):
-        if getattr(options, option) and not alone:
-            raise TrainingError(
-                f"--{option} is for a decoder alone: add --init and --set autoencoder.freeze_encoder=true"
-            )
-    if not 0 <= options.keep <= 1:
-        raise TrainingError(f"--keep is a share from 0 to 1, not {options.keep:g}")
-    return PriorSession(
-        options.out,
-        config,
-        read_folder(options.data, config, console),
-        run,
-        perceptual=perceptual_loss(options.perceptual, run.device),
-        start=start,
-        sketches=_sketches(options.sketches, start, run) if start and options.sketches else None,
-        kept=options.keep,
-    )
+    try:
+        return PriorSession(
+            options.out,
+            config,
+            read_folder(options.data, config, console),
+            run,
+            perceptual=perceptual_loss(options.perceptual, run.device),
+            start=start,
+            sketches=_sketches(options.sketches, start, run) if options.sketches else None,
+            kept=options.keep,
+        )
+    except TrainingError:
+        # Nothing has begun: the same command, put right, finds the folder as it was.
+        if not begun:
+            kept_settings.unlink()
+        raise
 
 
-def _sketches(name: str, start: Path, run: "Run") -> "Sketches":
+def _sketches(name: str, start: Path | None, run: "Run") -> "Sketches":
     from rdcodecs.hyperprior.codec import FOLDER
     from rdcodecs.hyperprior.sketches import DecodedSketches
     from rdcodecs.hyperprior.weights import load_hyperprior
-    from rdcodecs.prior.autoencoders import latent_space_digest
+    from rdcodecs.prior.autoencoders import names_latents
     from rdcodecs.prior.load import load_network
     from rdcodecs.shipped import shipped_or_folder
     from rdcodecs.training.errors import TrainingError
 
     hyperprior = load_hyperprior(shipped_or_folder(name) / FOLDER, run.device)
-    if hyperprior.sketch_prior != latent_space_digest(load_network(start, "vae")):
+    if start is not None and not names_latents(hyperprior.sketch_prior, load_network(start, "vae")):
         raise TrainingError(f"'{name}' draws no sketches for the latents of '{start}'")
     return DecodedSketches(hyperprior)
 

@@ -63,6 +63,7 @@ class FusionSession(Session[FusionTask]):
             "data": self.crops.digest,
             "settings": settings_digest(self.config),
             "prior": network_digest(self.prior.unet),
+            "autoencoder": network_digest(self.prior.vae),
             "hyperprior": self.hyperprior.digest.hex(),
         }
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import torch
 
+from rdcodecs.digests import network_digest
 from rdcodecs.hyperprior.codec import FOLDER
 from rdcodecs.hyperprior.model import Hyperprior
 from rdcodecs.hyperprior.train.config import HyperpriorTrainConfig
@@ -29,8 +30,8 @@ _ABOUT = (
 _PLAIN = " Trained for squared error and nothing else."
 _SKETCHED = (
     " Trained for squared error and for a diffusion model: a further decoder draws sketches, its latents "
-    "(`config.json` has the SHA-256 of its encoder), and the encoder is also judged by the pictures that they "
-    "decode to; the curve gives their distance (`sketch`) and mean absolute error (`sketch_l1`)."
+    "(`config.json` has the SHA-256 of its encoder and scaling), and the encoder is also judged by the pictures that "
+    "they decode to; the curve gives their distance (`sketch`) and mean absolute error (`sketch_l1`)."
 )
 
 
@@ -67,7 +68,7 @@ class HyperpriorSession(Session[HyperpriorTask]):
 
     def _facts(self, task: HyperpriorTask) -> dict[str, str]:
         facts = {"data": self.crops.digest, "settings": settings_digest(self.config)}
-        return facts | {"prior": self._sketch_prior} if self.prior is not None else facts
+        return facts | {"prior": network_digest(self.prior.vae)} if self.prior is not None else facts
 
     def _write(self, task: HyperpriorTask) -> None:
         folder = self.out / "model" / FOLDER

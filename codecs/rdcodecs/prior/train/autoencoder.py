@@ -42,7 +42,10 @@ class Sketches(Protocol):
         """SHA-256 of what decides them."""
 
     def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
-        """Return latents as the U-Net takes them, shape (N, C, h, w), of images (N, 3, H, W) in [-1, 1]."""
+        """Return latents as the U-Net takes them, shape (N, C, h, w), of images (N, 3, H, W) in [-1, 1].
+
+        They may be larger than the images' latents, and are cut then.
+        """
 
 
 def make_autoencoder(config: AutoencoderConfig) -> nn.Module:
@@ -167,16 +170,20 @@ class AutoencoderTask:
             mean, log_variance = self._posterior(images)
             noise = torch.randn(mean.shape, generator=generator, device=self._device)
             latents = mean + (0.5 * log_variance).exp() * noise
-            if self._sketches is not None:
-                chance = torch.rand(len(images), generator=generator, device=self._device)
-                sketched = (chance < self._config.sketch_share).reshape(-1, 1, 1, 1)
-                latents = torch.where(sketched, self._unscaled(self._sketches(images, generator)), latents)
+        if self._sketches is not None:
+            # Outside mixed precision, since a codec draws them in single precision.
+            chance = torch.rand(len(images), generator=generator, device=self._device)
+            sketched = (chance < self._config.sketch_share).reshape(-1, 1, 1, 1)
+            latents = torch.where(sketched, self._sketched(self._sketches(images, generator), latents), latents)
+        with mixed_precision(self._device):
             made = self.model.decode(latents).sample
         return made.float(), gaussian_divergence(mean, log_variance)
 
-    def _unscaled(self, latents: Tensor) -> Tensor:
+    def _sketched(self, sketches: Tensor, latents: Tensor) -> Tensor:
+        """Return sketches as the decoder takes them, cut to the size of latents."""
         config = self.model.config
-        raw: Tensor = latents / config.scaling_factor + (getattr(config, "shift_factor", None) or 0.0)
+        cut = sketches[..., : latents.shape[2], : latents.shape[3]]
+        raw: Tensor = cut / config.scaling_factor + (getattr(config, "shift_factor", None) or 0.0)
         return raw
 
     def _posterior(self, images: Tensor) -> tuple[Tensor, Tensor]:
@@ -274,7 +281,7 @@ class AutoencoderTask:
             values = self._distances(latent, images)
             if self._sketches is not None:
                 generator = step_generator(self._seed, "sketches", number, self._device)
-                sketched = self._distances(self._unscaled(self._sketches(images, generator)), images)
+                sketched = self._distances(self._sketched(self._sketches(images, generator), latent), images)
                 values |= {f"sketch_{key}": value for key, value in sketched.items()}
             for key, value in values.items():
                 sums[key] = sums.get(key, 0.0) + value

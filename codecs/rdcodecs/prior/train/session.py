@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from rdcodecs.optional import diffusers
+from rdcodecs.prior.autoencoders import latent_space_digest
 from rdcodecs.prior.folder import read_json
 from rdcodecs.prior.load import load_network
 from rdcodecs.prior.train.autoencoder import AutoencoderTask, Sketches, make_autoencoder
@@ -62,6 +63,22 @@ class PriorSession:
     sketches: Sketches | None = None
     kept: float = 0.0
 
+    def __post_init__(self) -> None:
+        """Check what goes together.
+
+        Raises:
+            TrainingError: sketches or a blend without a frozen encoder to begin with, or a share out of its range.
+        """
+        alone = self.start is not None and self.config.autoencoder.freeze_encoder
+        for name, wanted in (("sketches", self.sketches is not None), ("keep", bool(self.kept))):
+            if wanted and not alone:
+                raise TrainingError(
+                    f"--{name} is for a decoder alone: add --init and --set autoencoder.freeze_encoder=true"
+                )
+        for name, share in (("--keep", self.kept), ("autoencoder.sketch_share", self.config.autoencoder.sketch_share)):
+            if not 0 <= share <= 1:
+                raise TrainingError(f"{name} is a share from 0 to 1, not {share:g}")
+
     @property
     def model(self) -> Path:
         """Folder of the exported model."""
@@ -102,7 +119,7 @@ class PriorSession:
             export_unet(averaged, scheduler_config(self.config.unet), self.model)
         else:
             if self.kept and self.start is not None:
-                averaged = blended(averaged, load_network(self.start, "vae"), self.kept)
+                averaged = self._blended(averaged, self.start)
             if not self.config.autoencoder.freeze_encoder:
                 # From all over the folder: by name, images of a kind stand together.
                 averaged = whitened(averaged, self.crops.train[:: max(1, len(self.crops.train) // _MEASURED)])
@@ -115,6 +132,12 @@ class PriorSession:
             facts["kept"] = self.kept
         alone = task.name == "vae" and self.config.autoencoder.freeze_encoder
         record_part(self.model / RECORD, next_part("decoder" if alone else task.name, self.start), facts)
+
+    def _blended(self, autoencoder: nn.Module, start: Path) -> nn.Module:
+        begun = load_network(start, "vae")
+        if latent_space_digest(begun) != latent_space_digest(autoencoder):
+            raise TrainingError(f"'{start}' has other latents than the decoder in '{self.out}' was trained for")
+        return blended(autoencoder, begun, self.kept)
 
     def _autoencoder_task(self) -> AutoencoderTask:
         model = self._begin("vae", lambda: make_autoencoder(self.config.autoencoder))

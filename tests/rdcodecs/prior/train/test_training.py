@@ -19,6 +19,7 @@ from safetensors.torch import load_file
 
 import small_training
 from rdcodecs.prior import load
+from rdcodecs.prior.autoencoders import modes
 from rdcodecs.prior.load import load_network
 from rdcodecs.prior.train.autoencoder import Sketches
 from rdcodecs.prior.train.card import write_card
@@ -205,11 +206,11 @@ def test_a_decoder_can_go_on_alone(tmp_path: Path, trained: PriorSession) -> Non
     # The card goes on telling how the rest was trained.
     card = write_card(session.model).read_text()
     assert all(f"\n{steps} steps in" in card for steps in (12, 3, 6))
-    assert "keeps" not in card
+    assert "it keeps" not in card
     again = make_session(tmp_path / "again", session.config, start=session.model, kept=0.5)
     again.train("vae", Budget(steps=2))
     card = write_card(again.model).read_text()
-    assert "keeps 50% of the weights that it began with" in card
+    assert "it keeps 50% (linear" in card
     assert "## Going on with its decoder alone, 2\n" in card
     assert all(f"\n{steps} steps in" in card for steps in (12, 3, 2))
 
@@ -240,6 +241,35 @@ def test_a_decoder_learns_from_sketches(tmp_path: Path, trained: PriorSession) -
     torch.testing.assert_close(decoder(_Zeros()), begun, rtol=1e-3, atol=1e-5)
     assert torch.equal(decoder(_Zeros(), 0.0), decoder(None))
     assert not torch.allclose(decoder(None), begun, rtol=1e-3, atol=1e-5)
+
+
+def test_sketches_are_unscaled_and_cut(tmp_path: Path, trained: PriorSession) -> None:
+    class Doubled:
+        digest = "1"
+
+        def __call__(self, images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+            with torch.no_grad():
+                latents = modes(task.average.model, images)
+            return torch.nn.functional.pad(2 * (latents - 0.5), (0, 1, 0, 1))
+
+    changed = dataclasses.replace(CONFIG.autoencoder, freeze_encoder=True)
+    config = dataclasses.replace(CONFIG, autoencoder=changed)
+    task = make_session(tmp_path, config, start=trained.model, sketches=Doubled())._autoencoder_task()
+    for model in (task.model, task.average.model):
+        model.register_to_config(scaling_factor=2.0, shift_factor=0.5)
+    figures = task.evaluate()
+    assert figures["sketch_psnr"] == pytest.approx(figures["psnr"])
+    task.step(0, 0.5)
+
+
+def test_a_blend_is_of_one_latent_space(tmp_path: Path, trained: PriorSession) -> None:
+    changed = dataclasses.replace(CONFIG.autoencoder, freeze_encoder=True)
+    config = dataclasses.replace(CONFIG, autoencoder=changed)
+    make_session(tmp_path / "one", config, start=trained.model).train("vae", Budget(steps=1))
+    other = make_session(tmp_path / "other", dataclasses.replace(CONFIG, seed=1))
+    other.train("vae", Budget(steps=1))
+    with pytest.raises(TrainingError, match="has other latents than the decoder"):
+        make_session(tmp_path / "one", config, start=other.model, kept=0.5).export("vae")
 
 
 def test_a_decoder_does_not_go_on_without_its_sketches(tmp_path: Path, trained: PriorSession) -> None:
