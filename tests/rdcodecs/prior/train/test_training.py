@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -147,8 +148,6 @@ def test_a_killed_training_goes_on_to_the_same_bits(tmp_path: Path, trained: Pri
 
 
 def test_a_paused_unet_goes_on_to_the_same_bits(tmp_path: Path, trained: PriorSession) -> None:
-    import shutil
-
     shutil.copytree(trained.model / "vae", tmp_path / "model" / "vae")
     rhythm = Rhythm(log_steps=2, look_seconds=1e9, save_seconds=1e9, shard_mib=0.05)
     reports: list[Report] = []
@@ -272,6 +271,17 @@ def test_a_blend_is_of_one_latent_space(tmp_path: Path, trained: PriorSession) -
         make_session(tmp_path / "one", config, start=other.model, kept=0.5).export("vae")
 
 
+def test_a_decoder_with_sketches_goes_on_to_the_same_bits(tmp_path: Path, trained: PriorSession) -> None:
+    changed = dataclasses.replace(CONFIG.autoencoder, freeze_encoder=True, sketch_share=0.5)
+    config = dataclasses.replace(CONFIG, autoencoder=changed)
+    own: dict[str, Any] = {"start": trained.model, "sketches": _Zeros()}
+    make_session(tmp_path / "one", config, **own).train("vae", Budget(steps=6))
+    stopped = make_session(tmp_path / "two", config, rhythm=Rhythm(log_steps=2), report=_stop_at(4), **own)
+    assert stopped.train("vae", Budget(steps=6)) is Outcome.INTERRUPTED
+    make_session(tmp_path / "two", config, **own).train("vae", Budget(steps=6))
+    assert_same_weights(tmp_path / "one" / "vae", tmp_path / "two" / "vae")
+
+
 def test_a_decoder_does_not_go_on_without_its_sketches(tmp_path: Path, trained: PriorSession) -> None:
     changed = dataclasses.replace(CONFIG.autoencoder, freeze_encoder=True)
     config = dataclasses.replace(CONFIG, autoencoder=changed)
@@ -353,8 +363,6 @@ def test_a_unet_does_not_go_on_with_other_latents(tmp_path: Path, trained: Prior
 
 
 def test_latents_are_made_once(tmp_path: Path, trained: PriorSession, monkeypatch: pytest.MonkeyPatch) -> None:
-    import shutil
-
     shutil.copytree(trained.model / "vae", tmp_path / "model" / "vae")
     (stored,) = trained.out.glob("latents-*.safetensors")
     kept = tmp_path / stored.name
@@ -378,8 +386,6 @@ def test_nothing_trained_cannot_be_exported(tmp_path: Path) -> None:
 
 
 def test_a_state_can_be_exported_again(tmp_path: Path, trained: PriorSession) -> None:
-    import shutil
-
     shutil.copytree(trained.out / "vae", tmp_path / "vae")
     make_session(tmp_path).export("vae")
     path = Path("vae", "diffusion_pytorch_model.safetensors")
