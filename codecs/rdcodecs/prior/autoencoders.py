@@ -47,20 +47,36 @@ def encoding_parts(autoencoder: nn.Module) -> Iterator[tuple[str, nn.Module]]:
             yield name, part
 
 
+def scaling(autoencoder: nn.Module) -> tuple[float, float]:
+    """Return scale and shift: the U-Net takes (latent - shift)·scale, as diffusers has it."""
+    config: Any = autoencoder.config
+    return float(config.scaling_factor), float(getattr(config, "shift_factor", None) or 0.0)
+
+
+def scaled(latents: Tensor, autoencoder: nn.Module) -> Tensor:
+    """Return the encoder's latents as the U-Net takes them."""
+    scale, shift = scaling(autoencoder)
+    return (latents - shift) * scale
+
+
+def unscaled(latents: Tensor, autoencoder: nn.Module) -> Tensor:
+    """Return the U-Net's latents as the decoder takes them."""
+    scale, shift = scaling(autoencoder)
+    return latents / scale + shift
+
+
 def latent_space_digest(autoencoder: nn.Module) -> str:
     """Return a SHA-256 of the weights and the scaling that decide latents, the same in half and in single precision.
 
     Autoencoders of one architecture that share it differ in their decoders at most: what makes latents for one makes
     them for the other.
     """
-    config: Any = autoencoder.config
-    scale = torch.tensor([config.scaling_factor, getattr(config, "shift_factor", None) or 0.0])
     weights = {
         f"{part}.{name}": value.detach().cpu().half()
         for part, module in encoding_parts(autoencoder)
         for name, value in module.state_dict().items()
     }
-    return tensors_digest(weights | {"scale": scale})
+    return tensors_digest(weights | {"scale": torch.tensor(scaling(autoencoder))})
 
 
 def names_latents(digest: str, autoencoder: nn.Module) -> bool:

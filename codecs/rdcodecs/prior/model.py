@@ -14,7 +14,7 @@ from torch import Tensor
 
 from rdcodecs.optional import diffusers
 from rdcodecs.pixels import pad_to_multiple, to_tensor
-from rdcodecs.prior.autoencoders import moments
+from rdcodecs.prior.autoencoders import moments, scaled, unscaled
 from rdcodecs.prior.errors import PriorError
 from rdcodecs.prior.features import Site, feature_sites
 from rdcodecs.prior.text import TextEncoder
@@ -151,7 +151,7 @@ class Prior:
             deviation = (0.5 * parameters[:, self.channels :].clamp(-30, 20)).exp()
             noise = torch.randn(mean.shape, generator=generator, device=generator.device)
             mean = mean + deviation * noise.to(mean)
-        return ((mean - self._shift) * self._scale).to(self.dtype)
+        return scaled(mean, self.vae).to(self.dtype)
 
     def decode(self, latents: Tensor, size: tuple[int, int] | None = None) -> Tensor:
         """Return the images of a batch of latents.
@@ -163,7 +163,7 @@ class Prior:
         Returns:
             Shape (N, 3, H, W), about [-1, 1], not clipped; `pixels.to_images` makes 8-bit images of it.
         """
-        raw = latents.to(self.device, self.dtype) / self._scale + self._shift
+        raw = unscaled(latents.to(self.device, self.dtype), self.vae)
         step = self.stride
         images = tiled(
             lambda tile: self.vae.decode(tile).sample,
@@ -365,14 +365,6 @@ class Prior:
         index = torch.as_tensor(timestep, device=self.alphas_cumprod.device)
         alpha = self.alphas_cumprod[index].reshape(-1, 1, 1, 1)
         return alpha.sqrt().to(like), (1 - alpha).sqrt().to(like)
-
-    @property
-    def _scale(self) -> float:
-        return float(self.vae.config.scaling_factor)
-
-    @property
-    def _shift(self) -> float:
-        return float(getattr(self.vae.config, "shift_factor", None) or 0.0)
 
     @property
     def _tile(self) -> int:

@@ -6,9 +6,20 @@ from pathlib import Path
 import pytest
 import torch
 
+from rdcodecs.pixels import to_tensor
 from rdcodecs.prior import load
-from rdcodecs.prior.autoencoders import encoding_parts, last_weight, latent_space_digest, modes, moments
+from rdcodecs.prior.autoencoders import (
+    encoding_parts,
+    last_weight,
+    latent_space_digest,
+    modes,
+    moments,
+    scaled,
+    unscaled,
+)
 from rdcodecs.prior.train.export import export_autoencoder, export_unet
+from rdcodecs.prior.train.latents import make_latents
+from rdcodecs.training.data import Crops
 from small_models import make_deep_vae, make_unet, make_vae, scheduler_values
 
 PIXELS = torch.rand(2, 3, 16, 24, generator=torch.Generator().manual_seed(0)) * 2 - 1
@@ -26,6 +37,18 @@ def test_moments_are_mean_and_variance_or_the_latent_itself() -> None:
 def test_the_parts_that_make_latents() -> None:
     assert [name for name, _ in encoding_parts(make_vae())] == ["encoder", "quant_conv"]
     assert [name for name, _ in encoding_parts(make_deep_vae())] == ["encoder"]
+
+
+def test_latents_are_scaled_and_shifted_everywhere_alike() -> None:
+    vae = make_vae()
+    vae.register_to_config(scaling_factor=0.5, shift_factor=0.25)
+    raw = torch.randn(2, 4, 2, 3)
+    torch.testing.assert_close(scaled(raw, vae), (raw - 0.25) * 0.5)
+    torch.testing.assert_close(unscaled(scaled(raw, vae), vae), raw)
+    pixels = torch.randint(0, 256, (2, 16, 16, 3), dtype=torch.uint8)
+    latents = make_latents(vae, Crops(pixels, pixels, (2, 2), ""), torch.device("cpu")).held_out.permute(0, 3, 1, 2)
+    with torch.no_grad():
+        torch.testing.assert_close(latents, scaled(modes(vae.eval(), to_tensor(pixels)), vae))
 
 
 @pytest.mark.parametrize("make", [make_vae, make_deep_vae])

@@ -11,7 +11,7 @@ from torch.nn import functional
 from rdcodecs.codec import Image
 from rdcodecs.optional import diffusers
 from rdcodecs.pixels import to_images, to_tensor
-from rdcodecs.prior.autoencoders import encoding_parts, last_weight, modes, moments
+from rdcodecs.prior.autoencoders import encoding_parts, last_weight, modes, moments, unscaled
 from rdcodecs.prior.train.config import AutoencoderConfig, DeepShape, TrainConfig
 from rdcodecs.prior.train.losses import (
     PatchDiscriminator,
@@ -181,10 +181,7 @@ class AutoencoderTask:
 
     def _sketched(self, sketches: Tensor, latents: Tensor) -> Tensor:
         """Return sketches as the decoder takes them, cut to the size of latents."""
-        config = self.model.config
-        cut = sketches[..., : latents.shape[2], : latents.shape[3]]
-        raw: Tensor = cut / config.scaling_factor + (getattr(config, "shift_factor", None) or 0.0)
-        return raw
+        return unscaled(sketches[..., : latents.shape[2], : latents.shape[3]], self.model)
 
     def _posterior(self, images: Tensor) -> tuple[Tensor, Tensor]:
         given = moments(self.model, images).float()

@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from rdcodecs.pixels import to_tensor
-from rdcodecs.prior.autoencoders import latent_space_digest, modes
+from rdcodecs.prior.autoencoders import latent_space_digest, modes, scaled
 from rdcodecs.training.data import Crops
 from rdcodecs.training.task import mixed_precision
 
@@ -66,7 +66,7 @@ def make_latents(autoencoder: nn.Module, crops: Crops, device: torch.device, bat
             pixels = to_tensor(part.to(device))
             with mixed_precision(device):
                 mode = modes(model, pixels.flip(-1) if mirror else pixels)
-            parts.append(mode.float().mul(model.config.scaling_factor).permute(0, 2, 3, 1).contiguous())
+            parts.append(scaled(mode.float(), model).permute(0, 2, 3, 1).contiguous())
         return torch.cat(parts)
 
     train = torch.cat([encode(crops.train, mirror=False), encode(crops.train, mirror=True)])
