@@ -222,18 +222,35 @@ def _measure_all(
         def finished(task: Task, measured: Measured) -> None:
             ledger.put(measured.cells)
             known.update((cell.key, cell) for cell in measured.cells)
-            counts.add(measured)
             progress.done(task, measured)
+            counts.add(measured)
 
         try:
             _drain(plan.tasks, pool, finished)
         except KeyboardInterrupt:
             counts.interrupted = True
-            pool.shutdown(wait=False, cancel_futures=True)
 
 
 def _drain(tasks: Sequence[Task], pool: Executor, finished: Callable[[Task, Measured], None]) -> None:
+    """Hand over every task's result. On Ctrl-C, stop the pool, and hand over what was measured until then."""
     waiting: dict[Future[Measured], Task] = {}
+    try:
+        _drain_all(tasks, waiting, pool, finished)
+    except KeyboardInterrupt:
+        pool.shutdown(wait=False, cancel_futures=True)
+        # The order may have come just before a result was noted, or in the middle of it.
+        for future, task in waiting.items():
+            if future.done() and not future.cancelled() and future.exception() is None:
+                finished(task, future.result())
+        raise
+
+
+def _drain_all(
+    tasks: Sequence[Task],
+    waiting: dict[Future[Measured], Task],
+    pool: Executor,
+    finished: Callable[[Task, Measured], None],
+) -> None:
     queue = iter(tasks)
     exhausted = False
     while waiting or not exhausted:
@@ -245,12 +262,13 @@ def _drain(tasks: Sequence[Task], pool: Executor, finished: Callable[[Task, Meas
                 waiting[pool.submit(measure, task)] = task
         done, _ = wait(waiting, return_when=FIRST_COMPLETED)
         for future in done:
-            task = waiting.pop(future)
+            task = waiting[future]
             try:
                 measured = future.result()
             except Exception as error:  # the worker died or was stopped: one task's fault, not the run's
                 measured = Measured(failed(task, one_line(error)), 0.0, 0.0, 0.0)
             finished(task, measured)
+            del waiting[future]
 
 
 def _announce(plan: Plan, console: Console) -> None:

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Executor
 from io import StringIO
 from pathlib import Path
@@ -23,7 +23,7 @@ from rdbench.datasets import Item
 from rdbench.datasets.folder import FolderDataset
 from rdbench.errors import BenchError
 from rdbench.experiment import Experiment
-from rdbench.ledger import Ledger
+from rdbench.ledger import Cell, Ledger
 from rdbench.metrics.psnr import PSNR
 from rdbench.run import LEDGER_NAME, run
 
@@ -468,6 +468,35 @@ def test_a_disk_that_fills_up_ends_the_run_and_keeps_what_was_measured(
     monkeypatch.undo()
     result = run(experiment(), tmp_path / "out", executor=thread, console=console)
     assert (result.measured, result.known) == (7, 5)
+
+
+@pytest.mark.parametrize("committed", [False, True])
+def test_ctrl_c_while_a_cell_is_noted_keeps_it(
+    experiment: MakeExperiment,
+    tmp_path: Path,
+    thread: Executor,
+    console: Console,
+    monkeypatch: pytest.MonkeyPatch,
+    committed: bool,
+) -> None:
+    put = Ledger.put
+    calls = 0
+
+    def interrupted_put(self: Ledger, cells: Iterable[Cell]) -> None:
+        nonlocal calls
+        calls += 1
+        if calls != 2 or committed:
+            put(self, cells)
+        if calls == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Ledger, "put", interrupted_put)
+    result = run(experiment(), tmp_path / "out", executor=thread, console=console)
+    with Ledger(tmp_path / "out" / LEDGER_NAME) as ledger:
+        kept = {cell.key for cell in ledger.cells()}
+    assert result.interrupted
+    assert 2 <= len(kept) == result.measured < 12
+    assert len(rows(tmp_path / "out")) == len(kept)
 
 
 def _start_slow_run(tmp_path: Path, images: Path) -> "subprocess.Popen[str]":

@@ -16,6 +16,7 @@ class SketchSettings:
         latent_weight: of the mean squared error of the sketch as a latent, in the distortion; the rest of it is the
             perceptual distance and the mean absolute error of the picture that the autoencoder decodes.
         pixel_weight: of that mean absolute error, on [-1, 1].
+        ms_ssim_weight: of 1 - MS-SSIM of that picture, besides.
         images: of a batch, of which the picture is decoded.
     """
 
@@ -23,6 +24,7 @@ class SketchSettings:
     weight_high: float = 1.5
     latent_weight: float = 0.3
     pixel_weight: float = 1.0
+    ms_ssim_weight: float = 0.0
     images: int = 3
 
 

@@ -8,7 +8,7 @@ from torch.nn import functional
 
 from rdcodecs.hyperprior.train.config import SketchSettings
 from rdcodecs.prior import Prior
-from rdcodecs.prior.train.losses import Perceptual
+from rdcodecs.prior.train.losses import Perceptual, ms_ssim_loss
 
 
 class SketchLoss:
@@ -48,13 +48,24 @@ class SketchLoss:
         shown = {"latent": errors.detach().mean()}
         seen = (torch.arange(min(settings.images, count)) + step * settings.images) % count
         if len(seen):
-            distances, pixels = self.distances(sketches[seen], images[seen])
-            loss = loss + (weights[seen] * (distances + settings.pixel_weight * pixels)).mean()
+            made = self._decoded(sketches[seen], images[seen])
+            distances, pixels = self._distances(made, images[seen])
+            judged = distances + settings.pixel_weight * pixels
+            if settings.ms_ssim_weight:
+                structure = ms_ssim_loss(made, images[seen])
+                judged = judged + settings.ms_ssim_weight * structure
+                shown["ms_ssim_loss"] = structure.detach().mean()
+            loss = loss + (weights[seen] * judged).mean()
             shown["picture"] = distances.detach().mean()
         return loss, shown
 
     def distances(self, sketches: Tensor, images: Tensor) -> tuple[Tensor, Tensor]:
         """Return perceptual distance and mean absolute error of the pictures that sketches decode to, shapes (N,)."""
-        made = self._prior.decode(sketches, (images.shape[2], images.shape[3])).float()
+        return self._distances(self._decoded(sketches, images), images)
+
+    def _decoded(self, sketches: Tensor, images: Tensor) -> Tensor:
+        return self._prior.decode(sketches, (images.shape[2], images.shape[3])).float()
+
+    def _distances(self, made: Tensor, images: Tensor) -> tuple[Tensor, Tensor]:
         pixels = functional.l1_loss(made, images, reduction="none").mean(dim=(1, 2, 3))
         return torch.zeros_like(pixels) if self._perceptual is None else self._perceptual(made, images), pixels

@@ -202,7 +202,7 @@ class AutoencoderTask:
         log = {"l1": absolute.detach(), "kl": divergence.detach()}
         loss = absolute
         if config.ms_ssim_weight:
-            structure = ms_ssim_loss(picture, images)
+            structure = ms_ssim_loss(picture, images).mean()
             loss = loss + config.ms_ssim_weight * structure
             log["ms_ssim_loss"] = structure.detach()
         if self._perceptual is not None and config.perceptual_weight and progress >= config.perceptual_from:

@@ -15,7 +15,7 @@ def gaussian_divergence(mean: Tensor, log_variance: Tensor) -> Tensor:
 
 
 def ms_ssim_loss(images: Tensor, reference: Tensor) -> Tensor:
-    """Return 1 - MS-SSIM; the window is 11 wide, or as wide as five scales of a smaller image allow.
+    """Return 1 - MS-SSIM of each image, shape (N,); the window is 11 wide, or as wide as five scales allow.
 
     Args:
         images: shape (N, 3, H, W) in about [-1, 1], sides at least 48.
@@ -25,7 +25,7 @@ def ms_ssim_loss(images: Tensor, reference: Tensor) -> Tensor:
 
     room = (min(images.shape[-2:]) - 1) // 16
     window = min(11, room if room % 2 else room - 1)
-    value: Tensor = ms_ssim(images.add(1) / 2, reference.add(1) / 2, data_range=1.0, win_size=window)
+    value: Tensor = ms_ssim(images.add(1) / 2, reference.add(1) / 2, data_range=1.0, size_average=False, win_size=window)
     return 1 - value
 
 

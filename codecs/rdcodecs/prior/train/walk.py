@@ -95,7 +95,7 @@ class PictureLoss:
             made = finish(made)
         loss = settings.pixel_weight * functional.l1_loss(made, pictures)
         if settings.ms_ssim_weight:
-            loss = loss + settings.ms_ssim_weight * ms_ssim_loss(made, pictures)
+            loss = loss + settings.ms_ssim_weight * ms_ssim_loss(made, pictures).mean()
         if self._perceptual is not None:
             loss = loss + self._perceptual(made, pictures).mean()
         return settings.weight * loss
