@@ -11,7 +11,7 @@ import torch
 
 from rdcodecs.training.errors import TrainingError
 from rdcodecs.training.loop import Budget, Outcome, Report, Rhythm, train
-from rdcodecs.training.settings import to_json
+from rdcodecs.training.settings import keep_settings, to_json
 from rdcodecs.training.state import load_state
 from rdcodecs.training.task import Task
 
@@ -82,9 +82,13 @@ class Session(ABC, Generic[_T]):
     """A training of one task in one folder, over any number of runs: `train`, and `export` of what it has come to.
 
     Attributes:
+        out: its folder.
+        config: what is trained.
         run: where and how.
     """
 
+    out: Path
+    config: Any
     run: Run
 
     def train(self, budget: Budget) -> Outcome:
@@ -94,6 +98,7 @@ class Session(ABC, Generic[_T]):
             TrainingError: the state in the folder belongs to another training, or the settings do not fit.
         """
         task = self._task()
+        keep_settings(self.out, self.config)  # not before: a training that is refused leaves none behind
         return self.run.train(task, self._states, budget, self._facts(task), lambda: self._write(task))
 
     def export(self) -> None:

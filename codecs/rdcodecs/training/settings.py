@@ -109,7 +109,7 @@ def change(config: _T, changes: Mapping[str, str]) -> _T:
 
 
 def settle(out: Path, wanted: _T | None, default: _T, *, resume: bool) -> _T:
-    """Return the settings of a training, and keep them in its folder.
+    """Return the settings of a training; `keep_settings` writes them once it begins.
 
     Args:
         out: the training's folder.
@@ -122,16 +122,21 @@ def settle(out: Path, wanted: _T | None, default: _T, *, resume: bool) -> _T:
     """
     path = out / FILE
     if not path.is_file():
-        config = default if wanted is None else wanted
-        out.mkdir(parents=True, exist_ok=True)
-        path.write_text(to_json(config) + "\n", encoding="utf-8")
-        return config
+        return default if wanted is None else wanted
     if not resume:
         raise TrainingError(f"'{out}' holds a training already: say --resume to go on with it, or use another folder")
     config = read_settings(type(default), path)
     if wanted is not None and wanted != config:
         raise TrainingError(f"'{out}' was begun with other settings ({path}): leave them out to go on with it")
     return config
+
+
+def keep_settings(out: Path, config: Any) -> None:
+    """Write the settings of a training that begins into its folder; those of one that has begun stay."""
+    path = out / FILE
+    if not path.is_file():
+        out.mkdir(parents=True, exist_ok=True)
+        path.write_text(to_json(config) + "\n", encoding="utf-8")
 
 
 def _names(values: Mapping[str, Any], prefix: str = "") -> list[str]:

@@ -86,8 +86,24 @@ def test_wrong_options_are_said_in_one_line(
     with pytest.raises((BenchError, CodecError), match=message) as error:
         rdbench("--data", folder, "--out", tmp_path / "out", *arguments, "--perceptual", "none", "--steps", 1)
     assert "\n" not in str(error.value)
-    if message.startswith(("--keep", "--sketches")):
-        assert not (tmp_path / "out" / "config.json").exists()
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("model", "arguments", "message"),
+    [
+        ("fusion", ("--stage", 1, "--init", "tiny"), "has another shape than the settings"),
+        ("fusion", ("--stage", 2, "--init", "tiny"), "other shape|another shape"),
+        ("perco", ("--prior", "nowhere"), "no diffusion model 'nowhere'"),
+    ],
+)
+def test_a_training_that_is_refused_leaves_nothing_behind(
+    folder: Path, tmp_path: Path, model: str, arguments: tuple[str, ...], message: str
+) -> None:
+    place = ("--data", folder, "--out", tmp_path / "out", "--preset", "micro", "--steps", 1, "--device", "cpu")
+    with pytest.raises(CodecError, match=message):
+        rdbench(*place, *arguments, model=model)
+    assert not (tmp_path / "out").exists()
 
 
 def test_the_shipped_decoder_learns_from_the_shipped_sketches(

@@ -16,6 +16,7 @@ from rdcodecs.hyperprior.transforms import SketchDecoder
 from rdcodecs.hyperprior.weights import load_hyperprior, trainable_hyperprior
 from rdcodecs.pixels import to_tensor
 from rdcodecs.prior import load
+from rdcodecs.prior.train.losses import ms_ssim_loss
 from rdcodecs.training.errors import TrainingError
 from rdcodecs.training.log import read_log
 from rdcodecs.training.loop import Budget
@@ -63,6 +64,11 @@ def test_true_latents_are_as_far_off_as_the_autoencoder(small_prior: Path) -> No
     apart = l2_distance(rebuilt, images) + 0.5 * (rebuilt - images).abs().mean(dim=(1, 2, 3))
     torch.testing.assert_close(found, (weights * apart)[[2, 0]].mean())
     assert float(shown["latent"]) == 0
+    # MS-SSIM besides.
+    settings = SketchSettings(latent_weight=2.0, pixel_weight=0.5, images=2, ms_ssim_weight=0.25)
+    structured, _ = SketchLoss(settings, prior, l2_distance)(latents, images, weights, step=1)
+    apart = apart + 0.25 * ms_ssim_loss(rebuilt, images)
+    torch.testing.assert_close(structured, (weights * apart)[[2, 0]].mean())
     # A latent that is off by 0.1 everywhere costs its square besides.
     off, _ = SketchLoss(SketchSettings(latent_weight=2.0, images=0), prior)(latents + 0.1, images, weights, step=1)
     torch.testing.assert_close(off, 2 * 0.01 * weights.mean())

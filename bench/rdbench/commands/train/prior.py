@@ -96,31 +96,22 @@ def open_session(options: argparse.Namespace, console: "Console") -> "PriorSessi
     from rdcodecs.prior.folder import locate
     from rdcodecs.prior.train.config import PRESETS, TrainConfig
     from rdcodecs.prior.train.session import PriorSession
-    from rdcodecs.training.errors import TrainingError
-    from rdcodecs.training.settings import FILE, settle
+    from rdcodecs.training.settings import settle
 
     run = make_run(options, console, compiled=options.compile)
     wanted = wanted_settings(options, PRESETS, {})
-    kept_settings = options.out / FILE
-    begun = kept_settings.is_file()
     config = settle(options.out, wanted, TrainConfig(), resume=options.resume or options.export)
     start = locate(options.init) if options.init else None
-    try:
-        return PriorSession(
-            options.out,
-            config,
-            read_folder(options.data, config, console),
-            run,
-            perceptual=perceptual_loss(options.perceptual, run.device),
-            start=start,
-            sketches=_sketches(options.sketches, start, run) if options.sketches else None,
-            kept=options.keep,
-        )
-    except TrainingError:
-        # Nothing has begun: the same command, put right, finds the folder as it was.
-        if not begun:
-            kept_settings.unlink()
-        raise
+    return PriorSession(
+        options.out,
+        config,
+        read_folder(options.data, config, console),
+        run,
+        perceptual=perceptual_loss(options.perceptual, run.device),
+        start=start,
+        sketches=_sketches(options.sketches, start, run) if options.sketches else None,
+        kept=options.keep,
+    )
 
 
 def _sketches(name: str, start: Path | None, run: "Run") -> "Sketches":

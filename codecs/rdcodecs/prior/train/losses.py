@@ -25,7 +25,8 @@ def ms_ssim_loss(images: Tensor, reference: Tensor) -> Tensor:
 
     room = (min(images.shape[-2:]) - 1) // 16
     window = min(11, room if room % 2 else room - 1)
-    value: Tensor = ms_ssim(images.add(1) / 2, reference.add(1) / 2, data_range=1.0, size_average=False, win_size=window)
+    made, true = images.add(1) / 2, reference.add(1) / 2
+    value: Tensor = ms_ssim(made, true, data_range=1.0, size_average=False, win_size=window)
     return 1 - value
 
 

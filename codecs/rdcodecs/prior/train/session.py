@@ -27,6 +27,7 @@ from rdcodecs.training.log import read_log
 from rdcodecs.training.loop import Budget, Outcome
 from rdcodecs.training.record import RECORD, training_record
 from rdcodecs.training.session import Run, settings_digest
+from rdcodecs.training.settings import keep_settings
 from rdcodecs.training.state import latest_state
 
 Part = Literal["vae", "unet"]
@@ -111,6 +112,7 @@ class PriorSession:
 
     def _train(self, task: AutoencoderTask | UNetTask, budget: Budget, facts: dict[str, str]) -> Outcome:
         facts = {"data": self.crops.digest, "settings": settings_digest(self.config), **facts}
+        keep_settings(self.out, self.config)
         return self.run.train(task, self.out / task.name, budget, facts, lambda: self._export(task))
 
     def _export(self, task: AutoencoderTask | UNetTask) -> None:

@@ -29,7 +29,7 @@ from rdcodecs.prior.train.session import PriorSession
 from rdcodecs.training.errors import TrainingError
 from rdcodecs.training.loop import Budget, Outcome, Report, Rhythm
 from rdcodecs.training.record import CARD
-from rdcodecs.training.settings import settle
+from rdcodecs.training.settings import keep_settings, settle
 from rdcodecs.training.state import latest_state, load_state
 from small_models import DEEP
 from small_training import CONFIG, make_session, small_crops
@@ -394,6 +394,7 @@ def test_a_state_can_be_exported_again(tmp_path: Path, trained: PriorSession) ->
 
 def test_a_training_is_not_overwritten(tmp_path: Path) -> None:
     assert settle(tmp_path, CONFIG, CONFIG, resume=False) == CONFIG
+    keep_settings(tmp_path, CONFIG)
     with pytest.raises(TrainingError, match="holds a training already: say --resume"):
         settle(tmp_path, CONFIG, CONFIG, resume=False)
     assert settle(tmp_path, None, CONFIG, resume=True) == CONFIG
