@@ -5,7 +5,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -238,10 +238,13 @@ def _drain(tasks: Sequence[Task], pool: Executor, finished: Callable[[Task, Meas
         _drain_all(tasks, waiting, pool, finished)
     except KeyboardInterrupt:
         pool.shutdown(wait=False, cancel_futures=True)
-        # The order may have come just before a result was noted, or in the middle of it.
+        # The order may have come just before a result was noted, or in the middle of it. Failures are not taken: an
+        # encoder fails when Ctrl-C reaches it too.
         for future, task in waiting.items():
             if future.done() and not future.cancelled() and future.exception() is None:
-                finished(task, future.result())
+                measured = future.result()
+                good = tuple(cell for cell in measured.cells if not cell.error)
+                finished(task, replace(measured, cells=good))
         raise
 
 

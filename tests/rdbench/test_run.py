@@ -495,7 +495,7 @@ def test_ctrl_c_while_a_cell_is_noted_keeps_it(
     with Ledger(tmp_path / "out" / LEDGER_NAME) as ledger:
         kept = {cell.key for cell in ledger.cells()}
     assert result.interrupted
-    assert 2 <= len(kept) == result.measured < 12
+    assert len(kept) == result.measured >= 2
     assert len(rows(tmp_path / "out")) == len(kept)
 
 
