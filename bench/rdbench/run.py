@@ -4,10 +4,11 @@ import contextlib
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
+from concurrent.futures import Executor, Future
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from queue import SimpleQueue
 
 from rich.console import Console
 
@@ -225,19 +226,30 @@ def _measure_all(
             progress.done(task, measured)
             counts.add(measured)
 
-        try:
-            _drain(plan.tasks, pool, finished)
-        except KeyboardInterrupt:
+        if _drain(plan.tasks, pool, finished):
             counts.interrupted = True
+            # What the order came upon while it was noted.
+            known.update((cell.key, cell) for cell in ledger.cells())
 
 
-def _drain(tasks: Sequence[Task], pool: Executor, finished: Callable[[Task, Measured], None]) -> None:
-    """Hand over every task's result. On Ctrl-C, stop the pool, and hand over what was measured until then."""
+def _drain(tasks: Sequence[Task], pool: Executor, finished: Callable[[Task, Measured], None]) -> bool:
+    """Hand over every task's result.
+
+    On Ctrl-C, drop what waits and stop what runs, and hand over what was measured until then; a second Ctrl-C is
+    raised.
+
+    Returns:
+        Whether Ctrl-C ended it.
+    """
     waiting: dict[Future[Measured], Task] = {}
     try:
         _drain_all(tasks, waiting, pool, finished)
     except KeyboardInterrupt:
-        pool.shutdown(wait=False, cancel_futures=True)
+        # Each future, since not every executor can drop them all in shutting down (Dask's cannot).
+        for future in waiting:
+            future.cancel()
+        if isinstance(pool, LaneExecutor):
+            pool.shutdown(wait=False, cancel_futures=True)
         # The order may have come just before a result was noted, or in the middle of it. Failures are not taken: an
         # encoder fails when Ctrl-C reaches it too.
         for future, task in waiting.items():
@@ -245,7 +257,8 @@ def _drain(tasks: Sequence[Task], pool: Executor, finished: Callable[[Task, Meas
                 measured = future.result()
                 good = tuple(cell for cell in measured.cells if not cell.error)
                 finished(task, replace(measured, cells=good))
-        raise
+        return True
+    return False
 
 
 def _drain_all(
@@ -254,6 +267,8 @@ def _drain_all(
     pool: Executor,
     finished: Callable[[Task, Measured], None],
 ) -> None:
+    # `concurrent.futures.wait` would hold locks of all futures when Ctrl-C comes, and leave some of them held.
+    done: SimpleQueue[Future[Measured]] = SimpleQueue()
     queue = iter(tasks)
     exhausted = False
     while waiting or not exhausted:
@@ -262,16 +277,19 @@ def _drain_all(
             if task is None:
                 exhausted = True
             else:
-                waiting[pool.submit(measure, task)] = task
-        done, _ = wait(waiting, return_when=FIRST_COMPLETED)
-        for future in done:
-            task = waiting[future]
-            try:
-                measured = future.result()
-            except Exception as error:  # the worker died or was stopped: one task's fault, not the run's
-                measured = Measured(failed(task, one_line(error)), 0.0, 0.0, 0.0)
-            finished(task, measured)
-            del waiting[future]
+                future = pool.submit(measure, task)
+                waiting[future] = task
+                future.add_done_callback(done.put)
+        if not waiting:
+            break
+        future = done.get()
+        task = waiting[future]
+        try:
+            measured = future.result()
+        except Exception as error:  # the worker died or was stopped: one task's fault, not the run's
+            measured = Measured(failed(task, one_line(error)), 0.0, 0.0, 0.0)
+        finished(task, measured)
+        del waiting[future]
 
 
 def _announce(plan: Plan, console: Console) -> None:

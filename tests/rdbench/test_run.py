@@ -8,9 +8,10 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable
-from concurrent.futures import Executor
+from concurrent.futures import Executor, Future
 from io import StringIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -497,6 +498,56 @@ def test_ctrl_c_while_a_cell_is_noted_keeps_it(
     assert result.interrupted
     assert len(kept) == result.measured >= 2
     assert len(rows(tmp_path / "out")) == len(kept)
+
+
+class Immediate(Executor):
+    """Runs each task as it is submitted; like Dask's, its `shutdown` cannot cancel."""
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> "Future[Any]":
+        future: Future[Any] = Future()
+        future.set_result(fn(*args, **kwargs))
+        return future
+
+    def shutdown(self, wait: bool = True) -> None:  # type: ignore[override]
+        raise AssertionError("an executor that was given is not the run's to shut down")
+
+
+def test_ctrl_c_keeps_all_that_was_measured_but_no_failures(
+    experiment: MakeExperiment, tmp_path: Path, console: Console, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put = Ledger.put
+    calls = 0
+
+    def interrupted_put(self: Ledger, cells: Iterable[Cell]) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == 1:
+            raise KeyboardInterrupt
+        put(self, cells)
+
+    monkeypatch.setattr(Ledger, "put", interrupted_put)
+    result = run(experiment("Raising"), tmp_path / "out", executor=Immediate(), console=console)
+    assert result.interrupted
+    found = rows(tmp_path / "out")
+    assert result.measured == len(found) > 0
+    assert result.failed == 0
+    assert not any(row["error"] for row in found)
+    # What failed while it was interrupted is tried again.
+    monkeypatch.undo()
+    again = run(experiment("Raising"), tmp_path / "out", executor=Immediate(), console=console)
+    assert again.known == result.measured
+    assert again.failed > 0
+
+
+def test_a_second_ctrl_c_ends_the_run_at_once(
+    experiment: MakeExperiment, tmp_path: Path, thread: Executor, console: Console, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted_put(_ledger: Ledger, _cells: Iterable[Cell]) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Ledger, "put", interrupted_put)
+    with pytest.raises(KeyboardInterrupt):
+        run(experiment(), tmp_path / "out", executor=thread, console=console)
 
 
 def _start_slow_run(tmp_path: Path, images: Path) -> "subprocess.Popen[str]":

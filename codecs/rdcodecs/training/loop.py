@@ -98,6 +98,7 @@ def train(
     device: torch.device,
     deadline: float | None = None,
     report: Callable[[Report], None] = lambda _report: None,
+    begin: Callable[[], None] = lambda: None,
 ) -> Outcome:
     """Train a part until its budget is spent, from where the folder's last state left it.
 
@@ -112,6 +113,7 @@ def train(
         device: that the task is on.
         deadline: value of `time.monotonic` at which to pause.
         report: called after each line of the log.
+        begin: called once nothing is left to refuse.
 
     Raises:
         TrainingError: the state in the folder is damaged or belongs to another training, or the loss is not finite.
@@ -126,6 +128,7 @@ def train(
                 )
         task.load(state.tensors)
         step, spent = state.step, float(state.facts["seconds"])
+    begin()
     log = TrainLog(folder, step)
     clock = _Clock(spent)
     saved = looked = clock.seconds

@@ -37,7 +37,13 @@ class Run:
     report: Callable[[Report], None] = lambda _report: None
 
     def train(
-        self, task: Task, folder: Path, budget: Budget, facts: Mapping[str, str], export: Callable[[], None]
+        self,
+        task: Task,
+        folder: Path,
+        budget: Budget,
+        facts: Mapping[str, str],
+        begin: Callable[[], None],
+        export: Callable[[], None],
     ) -> Outcome:
         """Train until the budget is spent, and export unless it was interrupted.
 
@@ -46,6 +52,7 @@ class Run:
             folder: for states, log and pictures.
             budget: for all runs together.
             facts: of data and settings; a state made with others is refused.
+            begin: called once nothing is left to refuse: keeps the settings.
             export: writes the model from the task.
 
         Raises:
@@ -60,6 +67,7 @@ class Run:
             device=self.device,
             deadline=self.deadline,
             report=self.report,
+            begin=begin,
         )
         if outcome is not Outcome.INTERRUPTED:
             export()
@@ -98,8 +106,14 @@ class Session(ABC, Generic[_T]):
             TrainingError: the state in the folder belongs to another training, or the settings do not fit.
         """
         task = self._task()
-        keep_settings(self.out, self.config)  # not before: a training that is refused leaves none behind
-        return self.run.train(task, self._states, budget, self._facts(task), lambda: self._write(task))
+        return self.run.train(
+            task,
+            self._states,
+            budget,
+            self._facts(task),
+            lambda: keep_settings(self.out, self.config),
+            lambda: self._write(task),
+        )
 
     def export(self) -> None:
         """Export the model as its last state has it.

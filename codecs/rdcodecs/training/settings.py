@@ -132,11 +132,17 @@ def settle(out: Path, wanted: _T | None, default: _T, *, resume: bool) -> _T:
 
 
 def keep_settings(out: Path, config: Any) -> None:
-    """Write the settings of a training that begins into its folder; those of one that has begun stay."""
+    """Write the settings of a training that begins into its folder; those of one that has begun are there already.
+
+    Raises:
+        TrainingError: another training has begun in it meanwhile.
+    """
     path = out / FILE
     if not path.is_file():
         out.mkdir(parents=True, exist_ok=True)
         path.write_text(to_json(config) + "\n", encoding="utf-8")
+    elif read_settings(type(config), path) != config:
+        raise TrainingError(f"another training has begun in '{out}' meanwhile: use another folder")
 
 
 def _names(values: Mapping[str, Any], prefix: str = "") -> list[str]:

@@ -97,13 +97,13 @@ def test_wrong_options_are_said_in_one_line(
         ("perco", ("--prior", "nowhere"), "no diffusion model 'nowhere'"),
     ],
 )
-def test_a_training_that_is_refused_leaves_nothing_behind(
+def test_a_training_that_is_refused_leaves_no_settings_behind(
     folder: Path, tmp_path: Path, model: str, arguments: tuple[str, ...], message: str
 ) -> None:
     place = ("--data", folder, "--out", tmp_path / "out", "--preset", "micro", "--steps", 1, "--device", "cpu")
     with pytest.raises(CodecError, match=message):
         rdbench(*place, *arguments, model=model)
-    assert not (tmp_path / "out").exists()
+    assert not (tmp_path / "out" / "config.json").exists()
 
 
 def test_the_shipped_decoder_learns_from_the_shipped_sketches(
@@ -150,11 +150,13 @@ def test_both_stages_become_a_codec(folder: Path, tmp_path: Path, capsys: pytest
 
 
 def test_a_second_stage_goes_on_with_its_own_settings(
-    folder: Path, tmp_path: Path, small_prior: Path, small_weights: Path
+    folder: Path, tmp_path: Path, small_prior: Path, small_weights: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     base = ("--stage", 2, "--prior", small_prior, "--hyperprior", small_weights, "--data", folder)
     base = (*base, "--out", tmp_path, "--device", "cpu")
-    assert rdbench(*base, "--preset", "micro", "--fusion", "additive", "--steps", 1, model="fusion") == 0
+    begin = ("--resume", "--preset", "micro", "--fusion", "additive", "--steps", 1)
+    assert rdbench(*base, *begin, model="fusion") == 0
+    assert f"nothing has begun in '{tmp_path}': beginning with the preset micro" in capsys.readouterr().err
     # Neither the preset nor the kind need be said again; to say the same again is no contradiction.
     assert rdbench(*base, "--resume", "--steps", 2, model="fusion") == 0
     assert rdbench(*base, "--resume", "--fusion", "additive", "--steps", 3, model="fusion") == 0

@@ -14,7 +14,7 @@ from rdbench.commands.train.shared import (
     make_run,
     read_folder,
     say_outcome,
-    wanted_settings,
+    settled_settings,
 )
 
 if TYPE_CHECKING:
@@ -76,15 +76,13 @@ def _first(options: argparse.Namespace, console: "Console") -> Any:
     from rdcodecs.hyperprior.train.session import HyperpriorSession
     from rdcodecs.shipped import shipped_or_folder
     from rdcodecs.training.errors import TrainingError
-    from rdcodecs.training.settings import settle
 
     run = make_run(options, console, compiled=options.compile)
     if options.perceptual != "none" and not options.prior:
         raise TrainingError("--perceptual judges sketches in stage 1: name their --prior too, or leave it out")
     prior = _frozen(options.prior, run) if options.prior else None
     sketch = {"model.sketch_channels": str(prior.channels), "model.sketch_stride": str(prior.stride)} if prior else {}
-    wanted = wanted_settings(options, PRESETS, sketch)
-    config = settle(options.out, wanted, PRESETS["tiny"], resume=options.resume or options.export)
+    config = settled_settings(options, PRESETS, sketch, console)
     start = shipped_or_folder(options.init) / FOLDER if options.init else None
     crops = read_folder(options.data, config, console)
     perceptual = perceptual_loss(options.perceptual, run.device) if prior else None
@@ -98,11 +96,9 @@ def _second(options: argparse.Namespace, console: "Console") -> Any:
     from rdcodecs.hyperprior.codec import FOLDER
     from rdcodecs.hyperprior.weights import load_hyperprior
     from rdcodecs.shipped import TINY, shipped_or_folder
-    from rdcodecs.training.settings import settle
 
     run = make_run(options, console)
-    wanted = wanted_settings(options, PRESETS, {"shape.kind": options.fusion} if options.fusion else {})
-    config = settle(options.out, wanted, PRESETS["tiny"], resume=options.resume or options.export)
+    config = settled_settings(options, PRESETS, {"shape.kind": options.fusion} if options.fusion else {}, console)
     hyperprior = load_hyperprior(shipped_or_folder(options.hyperprior) / FOLDER, run.device)
     prior = _frozen(options.prior or TINY, run)
     perceptual = perceptual_loss(options.perceptual, run.device)

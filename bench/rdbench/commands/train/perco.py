@@ -14,7 +14,7 @@ from rdbench.commands.train.shared import (
     make_run,
     read_folder,
     say_outcome,
-    wanted_settings,
+    settled_settings,
 )
 
 if TYPE_CHECKING:
@@ -67,11 +67,9 @@ def open_session(options: argparse.Namespace, console: "Console") -> "PerCoSessi
     from rdcodecs.perco.train.config import PRESETS
     from rdcodecs.perco.train.session import PerCoSession
     from rdcodecs.shipped import shipped_or_folder
-    from rdcodecs.training.settings import settle
 
     run = make_run(options, console)
-    wanted = wanted_settings(options, PRESETS, {})
-    config = settle(options.out, wanted, PRESETS["tiny"], resume=options.resume or options.export)
+    config = settled_settings(options, PRESETS, {}, console)
     perceptual = perceptual_loss(options.perceptual, run.device)
     crops = read_folder(options.data, config, console)
     start = shipped_or_folder(options.init) if options.init else None

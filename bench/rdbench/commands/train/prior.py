@@ -14,7 +14,7 @@ from rdbench.commands.train.shared import (
     make_run,
     read_folder,
     say_outcome,
-    wanted_settings,
+    settled_settings,
 )
 
 if TYPE_CHECKING:
@@ -94,13 +94,11 @@ def execute(options: argparse.Namespace) -> int:
 def open_session(options: argparse.Namespace, console: "Console") -> "PriorSession":
     """Settle the settings, read the images and return the training."""
     from rdcodecs.prior.folder import locate
-    from rdcodecs.prior.train.config import PRESETS, TrainConfig
+    from rdcodecs.prior.train.config import PRESETS
     from rdcodecs.prior.train.session import PriorSession
-    from rdcodecs.training.settings import settle
 
     run = make_run(options, console, compiled=options.compile)
-    wanted = wanted_settings(options, PRESETS, {})
-    config = settle(options.out, wanted, TrainConfig(), resume=options.resume or options.export)
+    config = settled_settings(options, PRESETS, {}, console)
     start = locate(options.init) if options.init else None
     return PriorSession(
         options.out,

@@ -74,15 +74,33 @@ def make_run(options: argparse.Namespace, console: Console, *, compiled: bool = 
     )
 
 
-def wanted_settings(options: argparse.Namespace, presets: "Mapping[str, Any]", fixed: "Mapping[str, str]") -> Any:
-    """Return the settings that the command line names, or `None` where it names none.
-
-    Without a preset they change those of the training in the folder, or the preset `tiny` where none has begun.
+def settled_settings(
+    options: argparse.Namespace, presets: "Mapping[str, Any]", fixed: "Mapping[str, str]", console: Console
+) -> Any:
+    """Return the settings of the training in the folder, or of the one that begins.
 
     Args:
         options: of the command line.
-        presets: by name.
+        presets: by name; one is `tiny`.
         fixed: settings that other options name, as for ``--set``.
+        console: where a `--resume` that finds nothing to go on with is said.
+
+    Raises:
+        TrainingError: a training has begun and is not to be resumed, or has other settings.
+    """
+    from rdcodecs.training.settings import FILE, settle
+
+    wanted = _wanted(options, presets, fixed)
+    if options.resume and not (options.out / FILE).is_file():
+        preset = options.preset or "tiny"
+        console.print(f"nothing has begun in '{options.out}': beginning with the preset {preset}", markup=False)
+    return settle(options.out, wanted, presets["tiny"], resume=options.resume or options.export)
+
+
+def _wanted(options: argparse.Namespace, presets: "Mapping[str, Any]", fixed: "Mapping[str, str]") -> Any:
+    """Return the settings that the command line names, or `None` where it names none.
+
+    Without a preset they change those of the training in the folder, or the preset `tiny` where none has begun.
     """
     from rdcodecs.training.settings import FILE, change, read_settings
 

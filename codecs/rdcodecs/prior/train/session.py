@@ -112,8 +112,14 @@ class PriorSession:
 
     def _train(self, task: AutoencoderTask | UNetTask, budget: Budget, facts: dict[str, str]) -> Outcome:
         facts = {"data": self.crops.digest, "settings": settings_digest(self.config), **facts}
-        keep_settings(self.out, self.config)
-        return self.run.train(task, self.out / task.name, budget, facts, lambda: self._export(task))
+        return self.run.train(
+            task,
+            self.out / task.name,
+            budget,
+            facts,
+            lambda: keep_settings(self.out, self.config),
+            lambda: self._export(task),
+        )
 
     def _export(self, task: AutoencoderTask | UNetTask) -> None:
         averaged = task.average.model
@@ -158,11 +164,12 @@ class PriorSession:
         if source is None:
             raise TrainingError(f"the U-Net needs an autoencoder: train the part 'vae' in '{self.out}' first")
         autoencoder = load_network(source, "vae")
-        if source != self.model:
-            export_autoencoder(autoencoder, self.model)
         latents = stored_latents(self.out, autoencoder, self.crops, self.run.device)
         model = self._begin("unet", lambda: make_unet(self.config.unet))
-        return UNetTask(self.config, latents, autoencoder, self.run.device, model, compiled=self.run.compiled)
+        task = UNetTask(self.config, latents, autoencoder, self.run.device, model, compiled=self.run.compiled)
+        if source != self.model:  # not before: another command would take it for trained here
+            export_autoencoder(autoencoder, self.model)
+        return task
 
     def _begin(self, part: Part, make: Callable[[], nn.Module]) -> nn.Module:
         """Make the network that the first run made, whose weights a state then replaces."""
