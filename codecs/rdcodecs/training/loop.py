@@ -124,7 +124,8 @@ def train(
         for name, value in facts.items():
             if state.facts.get(name) != value:
                 raise TrainingError(
-                    f"the training in '{folder}' was begun with other {name}: use another folder, or start it anew"
+                    f"the training in '{folder}' was begun with different {name}: give the same again, or use another "
+                    "folder"
                 )
         task.load(state.tensors)
         step, spent = state.step, float(state.facts["seconds"])

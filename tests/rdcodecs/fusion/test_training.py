@@ -63,8 +63,15 @@ def test_a_state_of_another_hyperprior_is_refused(small_weights: Path, small_pri
 
     hyperprior_session(tmp_path / "other", seed=3).train(Budget(steps=1))
     fusion_session(tmp_path / "f", small_weights, small_prior).train(Budget(steps=1))
-    with pytest.raises(TrainingError, match="begun with other hyperprior"):
+    with pytest.raises(TrainingError, match="begun with different hyperprior"):
         fusion_session(tmp_path / "f", tmp_path / "other" / "model", small_prior).train(Budget(steps=2))
+
+
+def test_a_state_of_another_perceptual_loss_is_refused(small_weights: Path, small_prior: Path, tmp_path: Path) -> None:
+    session = fusion_session(tmp_path, small_weights, small_prior)
+    session.train(Budget(steps=1))
+    with pytest.raises(TrainingError, match="begun with different perceptual loss: give the same again"):
+        dataclasses.replace(session, perceptual=None).train(Budget(steps=2))
 
 
 def test_pictures_are_judged_in_the_later_part(small_weights: Path, small_prior: Path, tmp_path: Path) -> None:

@@ -164,7 +164,7 @@ def test_another_prior_is_noticed(
     shutil.copytree(small_perco.parent / "perco", tmp_path / "perco")
     session = make_session(tmp_path)
     other = PerCoSession(session.out, session.config, session.crops, str(public_checkpoint), session.run)
-    with pytest.raises(TrainingError, match=r"begun with other (prior|settings)"):
+    with pytest.raises(TrainingError, match=r"begun with different (prior|settings)"):
         other.train(Budget(steps=20))
 
 

@@ -15,7 +15,7 @@ from rdcodecs.fusion.weights import make_control, save_control, trainable_contro
 from rdcodecs.hyperprior.codec import FOLDER as HYPERPRIOR
 from rdcodecs.hyperprior.weights import TrainedHyperprior
 from rdcodecs.prior import Prior
-from rdcodecs.prior.train.losses import Perceptual
+from rdcodecs.prior.train.losses import Perceptual, perceptual_digest
 from rdcodecs.training.data import Crops
 from rdcodecs.training.errors import TrainingError
 from rdcodecs.training.log import read_log
@@ -65,6 +65,7 @@ class FusionSession(Session[FusionTask]):
             "prior": network_digest(self.prior.unet),
             "autoencoder": network_digest(self.prior.vae),
             "hyperprior": self.hyperprior.digest.hex(),
+            "perceptual loss": perceptual_digest(self.perceptual),
         }
 
     def _write(self, task: FusionTask) -> None:

@@ -15,7 +15,7 @@ from rdcodecs.hyperprior.train.task import HyperpriorTask
 from rdcodecs.hyperprior.weights import trainable_hyperprior
 from rdcodecs.prior import Prior
 from rdcodecs.prior.autoencoders import latent_space_digest
-from rdcodecs.prior.train.losses import Perceptual
+from rdcodecs.prior.train.losses import Perceptual, perceptual_digest
 from rdcodecs.training.data import Crops
 from rdcodecs.training.errors import TrainingError
 from rdcodecs.training.log import read_log
@@ -68,7 +68,10 @@ class HyperpriorSession(Session[HyperpriorTask]):
 
     def _facts(self, task: HyperpriorTask) -> dict[str, str]:
         facts = {"data": self.crops.digest, "settings": settings_digest(self.config)}
-        return facts | {"prior": network_digest(self.prior.vae)} if self.prior is not None else facts
+        if self.prior is None:
+            return facts
+        judge = {"prior": network_digest(self.prior.vae), "perceptual loss": perceptual_digest(self.perceptual)}
+        return facts | judge
 
     def _write(self, task: HyperpriorTask) -> None:
         folder = self.out / "model" / FOLDER

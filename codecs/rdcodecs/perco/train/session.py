@@ -18,7 +18,7 @@ from rdcodecs.perco.weights import FOLDER, load_networks, save_perco
 from rdcodecs.prior import load
 from rdcodecs.prior.folder import locate
 from rdcodecs.prior.train.latents import stored_latents
-from rdcodecs.prior.train.losses import Perceptual
+from rdcodecs.prior.train.losses import Perceptual, perceptual_digest
 from rdcodecs.training.data import Crops
 from rdcodecs.training.errors import TrainingError
 from rdcodecs.training.log import read_log
@@ -70,6 +70,7 @@ class PerCoSession(Session[PerCoTask]):
             "settings": settings_digest(self.config),
             "prior": task.origin,
             "autoencoder": network_digest(task.prior.vae),
+            "perceptual loss": perceptual_digest(self.perceptual),
         }
 
     def _task(self) -> PerCoTask:

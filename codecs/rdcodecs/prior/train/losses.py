@@ -5,8 +5,17 @@ from collections.abc import Callable
 from torch import Tensor, nn
 from torch.nn import functional
 
+from rdcodecs.digests import network_digest
+
 Perceptual = Callable[[Tensor, Tensor], Tensor]
 """A differentiable distance of two batches (N, 3, H, W) in [-1, 1], one value an image."""
+
+
+def perceptual_digest(perceptual: Perceptual | None) -> str:
+    """Return what tells one distance from another: a SHA-256 of a network's weights, a function's name, or none."""
+    if isinstance(perceptual, nn.Module):
+        return network_digest(perceptual)
+    return "none" if perceptual is None else getattr(perceptual, "__name__", type(perceptual).__name__)
 
 
 def gaussian_divergence(mean: Tensor, log_variance: Tensor) -> Tensor:

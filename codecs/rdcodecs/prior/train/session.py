@@ -19,7 +19,7 @@ from rdcodecs.prior.train.card import next_part, record_part
 from rdcodecs.prior.train.config import TrainConfig
 from rdcodecs.prior.train.export import blended, export_autoencoder, export_unet, whitened
 from rdcodecs.prior.train.latents import stored_latents
-from rdcodecs.prior.train.losses import Perceptual
+from rdcodecs.prior.train.losses import Perceptual, perceptual_digest
 from rdcodecs.prior.train.unet import UNetTask, make_unet, scheduler_config
 from rdcodecs.training.data import Crops
 from rdcodecs.training.errors import TrainingError
@@ -104,7 +104,11 @@ class PriorSession:
 
     def _train_autoencoder(self, budget: Budget) -> Outcome:
         task = self._autoencoder_task()
-        return self._train(task, budget, {"sketches": "" if self.sketches is None else self.sketches.digest})
+        judge = {
+            "sketches": "" if self.sketches is None else self.sketches.digest,
+            "perceptual loss": perceptual_digest(self.perceptual),
+        }
+        return self._train(task, budget, judge)
 
     def _train_unet(self, budget: Budget) -> Outcome:
         task = self._unet_task()

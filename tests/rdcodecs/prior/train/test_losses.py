@@ -1,3 +1,5 @@
+import copy
+
 import pytest
 import torch
 
@@ -9,7 +11,9 @@ from rdcodecs.prior.train.losses import (
     hinge_generator,
     min_snr_weight,
     ms_ssim_loss,
+    perceptual_digest,
 )
+from small_training import l2_distance
 
 
 def test_divergence_is_torchs_own() -> None:
@@ -40,6 +44,13 @@ def test_the_discriminator_sees_patches() -> None:
     changed = (judge(image) != judge(other))[0, 0]
     assert changed.shape == (15, 15)
     assert bool(changed[0, 0])
+
+
+def test_a_perceptual_loss_is_told_from_another() -> None:
+    network = torch.nn.Conv2d(3, 1, 3)
+    digests = {perceptual_digest(loss) for loss in (None, l2_distance, network, torch.nn.Conv2d(3, 1, 3))}
+    assert len(digests) == 4
+    assert perceptual_digest(copy.deepcopy(network)) in digests
 
 
 def test_balanced_gradients_have_the_same_norm() -> None:

@@ -351,14 +351,14 @@ def test_a_budget_is_one_positive_number(budget: dict[str, int]) -> None:
 def test_other_images_do_not_go_on_with_a_training(tmp_path: Path) -> None:
     make_session(tmp_path).train("vae", Budget(steps=1))
     other = make_session(tmp_path, crops=small_crops(count=10))
-    with pytest.raises(TrainingError, match="begun with other data"):
+    with pytest.raises(TrainingError, match="begun with different data"):
         other.train("vae", Budget(steps=2))
 
 
 def test_a_unet_does_not_go_on_with_other_latents(tmp_path: Path, trained: PriorSession) -> None:
     make_session(tmp_path, start=trained.model).train("unet", Budget(steps=1))
     make_session(tmp_path).train("vae", Budget(steps=1))
-    with pytest.raises(TrainingError, match="begun with other encoder"):
+    with pytest.raises(TrainingError, match="begun with different encoder"):
         make_session(tmp_path).train("unet", Budget(steps=2))
 
 
