@@ -1,5 +1,6 @@
 import csv
 import dataclasses
+import itertools
 import json
 import os
 import shutil
@@ -7,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
 from concurrent.futures import Executor, Future
 from io import StringIO
 from pathlib import Path
@@ -471,6 +472,21 @@ def test_a_disk_that_fills_up_ends_the_run_and_keeps_what_was_measured(
     assert (result.measured, result.known) == (7, 5)
 
 
+def _interrupt(monkeypatch: pytest.MonkeyPatch, calls: Container[int], *, committed: bool = False) -> None:
+    """Let Ctrl-C come while cells are noted: at these of the calls, counted from 1, before or after they are in the ledger."""
+    put = Ledger.put
+    counted = itertools.count(1)
+
+    def interrupted_put(self: Ledger, cells: Iterable[Cell]) -> None:
+        now = next(counted) in calls
+        if committed or not now:
+            put(self, cells)
+        if now:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Ledger, "put", interrupted_put)
+
+
 @pytest.mark.parametrize("committed", [False, True])
 def test_ctrl_c_while_a_cell_is_noted_keeps_it(
     experiment: MakeExperiment,
@@ -480,18 +496,7 @@ def test_ctrl_c_while_a_cell_is_noted_keeps_it(
     monkeypatch: pytest.MonkeyPatch,
     committed: bool,
 ) -> None:
-    put = Ledger.put
-    calls = 0
-
-    def interrupted_put(self: Ledger, cells: Iterable[Cell]) -> None:
-        nonlocal calls
-        calls += 1
-        if calls != 2 or committed:
-            put(self, cells)
-        if calls == 2:
-            raise KeyboardInterrupt
-
-    monkeypatch.setattr(Ledger, "put", interrupted_put)
+    _interrupt(monkeypatch, {2}, committed=committed)
     result = run(experiment(), tmp_path / "out", executor=thread, console=console)
     with Ledger(tmp_path / "out" / LEDGER_NAME) as ledger:
         kept = {cell.key for cell in ledger.cells()}
@@ -515,17 +520,7 @@ class Immediate(Executor):
 def test_ctrl_c_keeps_all_that_was_measured_but_no_failures(
     experiment: MakeExperiment, tmp_path: Path, console: Console, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    put = Ledger.put
-    calls = 0
-
-    def interrupted_put(self: Ledger, cells: Iterable[Cell]) -> None:
-        nonlocal calls
-        calls += 1
-        if calls == 1:
-            raise KeyboardInterrupt
-        put(self, cells)
-
-    monkeypatch.setattr(Ledger, "put", interrupted_put)
+    _interrupt(monkeypatch, {1})
     result = run(experiment("Raising"), tmp_path / "out", executor=Immediate(), console=console)
     assert result.interrupted
     found = rows(tmp_path / "out")
@@ -542,10 +537,7 @@ def test_ctrl_c_keeps_all_that_was_measured_but_no_failures(
 def test_a_second_ctrl_c_ends_the_run_at_once(
     experiment: MakeExperiment, tmp_path: Path, thread: Executor, console: Console, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def interrupted_put(_ledger: Ledger, _cells: Iterable[Cell]) -> None:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(Ledger, "put", interrupted_put)
+    _interrupt(monkeypatch, {1, 2})
     with pytest.raises(KeyboardInterrupt):
         run(experiment(), tmp_path / "out", executor=thread, console=console)
 
