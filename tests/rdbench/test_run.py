@@ -473,7 +473,7 @@ def test_a_disk_that_fills_up_ends_the_run_and_keeps_what_was_measured(
 
 
 def _interrupt(monkeypatch: pytest.MonkeyPatch, calls: Container[int], *, committed: bool = False) -> None:
-    """Let Ctrl-C come while cells are noted: at these of the calls, counted from 1, before or after they are in the ledger."""
+    """Let Ctrl-C come as cells are noted, at these calls (from 1), before or after they are in the ledger."""
     put = Ledger.put
     counted = itertools.count(1)
 
