@@ -105,6 +105,8 @@ def run(
         if plan.tasks:
             with _executor(executor, lanes, threads) as pool:
                 _measure_all(plan, pool, workers, ledger, known, console, counts)
+            # From the ledger, since Ctrl-C may come between its commit and any note beside it.
+            known = {cell.key: cell for cell in ledger.cells()}
         wall = time.perf_counter() - clock
         result = RunResult(
             measured=counts.measured,
@@ -211,7 +213,7 @@ def _measure_all(
     pool: Executor,
     workers: int,
     ledger: Ledger,
-    known: dict[str, Cell],
+    known: Mapping[str, Cell],
     console: Console,
     counts: _Counts,
 ) -> None:
@@ -222,14 +224,10 @@ def _measure_all(
 
         def finished(task: Task, measured: Measured) -> None:
             ledger.put(measured.cells)
-            known.update((cell.key, cell) for cell in measured.cells)
             progress.done(task, measured)
             counts.add(measured)
 
-        if _drain(plan.tasks, pool, finished):
-            counts.interrupted = True
-            # What the order came upon while it was noted.
-            known.update((cell.key, cell) for cell in ledger.cells())
+        counts.interrupted = _drain(plan.tasks, pool, finished)
 
 
 def _drain(tasks: Sequence[Task], pool: Executor, finished: Callable[[Task, Measured], None]) -> bool:

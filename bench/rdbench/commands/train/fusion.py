@@ -14,7 +14,7 @@ from rdbench.commands.train.shared import (
     make_run,
     read_folder,
     say_outcome,
-    settled_settings,
+    training_settings,
 )
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ def _first(options: argparse.Namespace, console: "Console") -> Any:
         raise TrainingError("--perceptual judges sketches in stage 1: name their --prior too, or leave it out")
     prior = _frozen(options.prior, run) if options.prior else None
     sketch = {"model.sketch_channels": str(prior.channels), "model.sketch_stride": str(prior.stride)} if prior else {}
-    config = settled_settings(options, PRESETS, sketch, console)
+    config = training_settings(options, PRESETS, sketch, console)
     start = shipped_or_folder(options.init) / FOLDER if options.init else None
     crops = read_folder(options.data, config, console)
     perceptual = perceptual_loss(options.perceptual, run.device) if prior else None
@@ -98,7 +98,7 @@ def _second(options: argparse.Namespace, console: "Console") -> Any:
     from rdcodecs.shipped import TINY, shipped_or_folder
 
     run = make_run(options, console)
-    config = settled_settings(options, PRESETS, {"shape.kind": options.fusion} if options.fusion else {}, console)
+    config = training_settings(options, PRESETS, {"shape.kind": options.fusion} if options.fusion else {}, console)
     hyperprior = load_hyperprior(shipped_or_folder(options.hyperprior) / FOLDER, run.device)
     prior = _frozen(options.prior or TINY, run)
     perceptual = perceptual_loss(options.perceptual, run.device)

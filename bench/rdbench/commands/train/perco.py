@@ -14,7 +14,7 @@ from rdbench.commands.train.shared import (
     make_run,
     read_folder,
     say_outcome,
-    settled_settings,
+    training_settings,
 )
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def open_session(options: argparse.Namespace, console: "Console") -> "PerCoSessi
     from rdcodecs.shipped import shipped_or_folder
 
     run = make_run(options, console)
-    config = settled_settings(options, PRESETS, {}, console)
+    config = training_settings(options, PRESETS, {}, console)
     perceptual = perceptual_loss(options.perceptual, run.device)
     crops = read_folder(options.data, config, console)
     start = shipped_or_folder(options.init) if options.init else None

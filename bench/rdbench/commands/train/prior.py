@@ -14,7 +14,7 @@ from rdbench.commands.train.shared import (
     make_run,
     read_folder,
     say_outcome,
-    settled_settings,
+    training_settings,
 )
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ def open_session(options: argparse.Namespace, console: "Console") -> "PriorSessi
     from rdcodecs.prior.train.session import PriorSession
 
     run = make_run(options, console, compiled=options.compile)
-    config = settled_settings(options, PRESETS, {}, console)
+    config = training_settings(options, PRESETS, {}, console)
     start = locate(options.init) if options.init else None
     return PriorSession(
         options.out,

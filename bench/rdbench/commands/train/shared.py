@@ -74,7 +74,7 @@ def make_run(options: argparse.Namespace, console: Console, *, compiled: bool = 
     )
 
 
-def settled_settings(
+def training_settings(
     options: argparse.Namespace, presets: "Mapping[str, Any]", fixed: "Mapping[str, str]", console: Console
 ) -> Any:
     """Return the settings of the training in the folder, or of the one that begins.
