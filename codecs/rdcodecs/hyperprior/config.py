@@ -21,9 +21,12 @@ class HyperpriorConfig:
         latent_channels: of the latent y, at a sixteenth.
         hyper_channels: of the hyper-latent z, at a 64th.
         hyper_width: of the layers of the hyper-synthesis.
+        context_width: channels of the layers of the context model, by which latents that are decoded first tell of
+            the others; 0 for none.
         sketch_channels: of the latent of the diffusion model whose sketch a decoder of its own draws from y; 0 for no
             such decoder. Our choice: the document's stage 1 knows no diffusion model.
         sketch_stride: pixels to a sample of that latent, 4, 8 or 16.
+        sketch_blocks: residual blocks of that decoder at each of its sizes.
     """
 
     levels: int = 8
@@ -32,16 +35,22 @@ class HyperpriorConfig:
     latent_channels: int = 128
     hyper_channels: int = 64
     hyper_width: int = 96
+    context_width: int = 0
     sketch_channels: int = 0
     sketch_stride: int = 8
+    sketch_blocks: int = 1
 
     def __post_init__(self) -> None:
         if self.sketch_stride not in (4, 8, STRIDE):
             raise ValueError(f"a sketch_stride of {self.sketch_stride} is not 4, 8 or {STRIDE}")
 
     def as_dict(self) -> dict[str, Any]:
-        """Return it as plain data, without a sketch decoder that is not there."""
+        """Return it as plain data, without what the model does not have: as before there was such a thing."""
         values = dataclasses.asdict(self)
         if not self.sketch_channels:
             del values["sketch_channels"], values["sketch_stride"]
+        if not self.sketch_channels or self.sketch_blocks == 1:
+            del values["sketch_blocks"]
+        if not self.context_width:
+            del values["context_width"]
         return values

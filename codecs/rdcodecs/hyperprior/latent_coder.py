@@ -1,6 +1,6 @@
 """Latents to bytes and back, under the distributions of the hyperprior."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,12 +8,15 @@ import numpy.typing as npt
 
 from rdcodecs.entropy import Decoder, Encoder, FrequencyTables
 from rdcodecs.hyperprior.config import HYPER_STRIDE, HyperpriorConfig
-from rdcodecs.hyperprior.fixed_point import ExactHyperSynthesis
+from rdcodecs.hyperprior.context import Masks, partition
+from rdcodecs.hyperprior.fixed_point import ExactContext, ExactHyperSynthesis
 
 _LARGEST_HYPER = 255
 _LARGEST_MEAN = 255.0
 
 Floats = npt.NDArray[np.float32]
+Symbols = npt.NDArray[np.int32]
+Means = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -34,11 +37,14 @@ class Coded:
 class LatentCoder:
     """Codes hyper-latents with counted tables, then latents with the tables that the hyper-latents point to.
 
+    With a context model latents are coded in four steps, and those of the steps before have a say in the tables too.
+
     Args:
         config: of the model.
         synthesis: the hyper-synthesis in fixed point.
         hyper_tables: of hyper-latents: one for each level and channel, levels outermost.
         latent_tables: of latents less their mean: one for each entry of the scale table.
+        context: the context model in fixed point, if there is one.
     """
 
     def __init__(
@@ -47,11 +53,13 @@ class LatentCoder:
         synthesis: ExactHyperSynthesis,
         hyper_tables: FrequencyTables,
         latent_tables: FrequencyTables,
+        context: ExactContext | None = None,
     ) -> None:
         self._config = config
         self._synthesis = synthesis
         self._hyper_tables = hyper_tables
         self._latent_tables = latent_tables
+        self._context = context
 
     def encode(self, latents: Floats, hyper: Floats, level: int) -> Coded:
         """Round and code latents.
@@ -65,17 +73,21 @@ class LatentCoder:
         whole = _whole(hyper)
         hyper_index = self._hyper_index(level, whole.shape)
         encoder.put(whole.reshape(-1), hyper_index, self._hyper_tables)
-        mean, index = self._distribution(whole, level, latents.shape[1:])
-        symbols = np.rint(latents - mean).astype(np.int32)
-        encoder.put(symbols.reshape(-1), index, self._latent_tables)
         bits = self._hyper_tables.bits(whole.reshape(-1), hyper_index)
-        bits += self._latent_tables.bits(symbols.reshape(-1), index)
-        return Coded(encoder.finish(), bits, (symbols + mean).astype(np.float32))
+
+        def put(mask: Masks, mean: Means, index: Symbols) -> Symbols:
+            nonlocal bits
+            symbols = _symbols(latents[mask], mean)
+            encoder.put(symbols, index, self._latent_tables)
+            bits += self._latent_tables.bits(symbols, index)
+            return symbols
+
+        made = self._in_steps(whole, level, latents.shape, put)
+        return Coded(encoder.finish(), bits, made)
 
     def rounded(self, latents: Floats, hyper: Floats, level: int) -> Floats:
         """Return what the decoder will have of latents, without coding them; arguments as for `encode`."""
-        mean = self._distribution(_whole(hyper), level, latents.shape[1:])[0]
-        return (np.rint(latents - mean) + mean).astype(np.float32)
+        return self._in_steps(_whole(hyper), level, latents.shape, lambda mask, mean, _: _symbols(latents[mask], mean))
 
     def decode(self, payload: bytes, level: int, size: tuple[int, int]) -> Floats:
         """Return the latents of `encode`, float32, shape (M, h, w).
@@ -91,23 +103,46 @@ class LatentCoder:
         decoder = Decoder(payload)
         shape = (self._config.hyper_channels, *(-(-side // HYPER_STRIDE) for side in size))
         hyper = decoder.get(self._hyper_index(level, shape), self._hyper_tables).reshape(shape)
-        mean, index = self._distribution(hyper, level, size)
-        symbols = decoder.get(index, self._latent_tables).reshape(mean.shape)
+        whole = (self._config.latent_channels, *size)
+        made = self._in_steps(hyper, level, whole, lambda _, __, index: decoder.get(index, self._latent_tables))
         decoder.finish()
-        return (symbols + mean).astype(np.float32)
+        return made
 
     def _hyper_index(self, level: int, shape: tuple[int, ...]) -> npt.NDArray[np.int32]:
         channels = np.arange(shape[0], dtype=np.int32) + level * shape[0]
         return np.repeat(channels, shape[1] * shape[2])
 
-    def _distribution(
-        self, hyper: npt.NDArray[np.int32], level: int, size: tuple[int, ...]
-    ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int32]]:
-        """Return means, shape (M, h, w), and the index of each latent's table, shape (M·h·w,)."""
-        raw = self._synthesis(hyper, level)[:, : size[0], : size[1]]
-        mean, place = np.split(raw, 2)
-        index = np.rint(place).clip(0, len(self._latent_tables) - 1).astype(np.int32)
-        return mean.clip(-_LARGEST_MEAN, _LARGEST_MEAN), index.reshape(-1)
+    def _in_steps(
+        self,
+        hyper: Symbols,
+        level: int,
+        shape: tuple[int, ...],
+        symbols_of: Callable[[Masks, Means, Symbols], Symbols],
+    ) -> Floats:
+        """Return latents, float32, whose symbols are asked for step by step.
+
+        Args:
+            hyper: decoded, shape (C, ...).
+            level: of the rate.
+            shape: of the latents, (M, h, w).
+            symbols_of: from which latents, shape (M, h, w), their means, shape (n,), and the indices of their
+                tables, to their symbols.
+        """
+        raw = self._synthesis(hyper, level)[:, : shape[1], : shape[2]]
+        known = np.zeros(shape)
+        masks = np.ones((1, *shape), dtype=np.bool_) if self._context is None else partition(shape)
+        for step, mask in enumerate(masks):
+            given = raw if step == 0 or self._context is None else self._context(step, known, raw, level)
+            mean, place = (part[mask] for part in np.split(given, 2))
+            mean = mean.clip(-_LARGEST_MEAN, _LARGEST_MEAN)
+            index = np.rint(place).clip(0, len(self._latent_tables) - 1).astype(np.int32)
+            known[mask] = symbols_of(mask, mean, index) + mean
+        return known.astype(np.float32)
+
+
+def _symbols(latents: Floats, mean: Means) -> Symbols:
+    symbols: Symbols = np.rint(latents - mean).astype(np.int32)
+    return symbols
 
 
 def _whole(hyper: Floats) -> npt.NDArray[np.int32]:

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from rdcodecs.hyperprior.config import HYPER_STRIDE, STRIDE, HyperpriorConfig
+from rdcodecs.hyperprior.context import Context, partition
 from rdcodecs.hyperprior.likelihood import FactorisedPrior, gaussian_bits, scale_at
 from rdcodecs.hyperprior.transforms import Analysis, HyperAnalysis, HyperSynthesis, SketchDecoder, Synthesis
 from rdcodecs.pixels import pad_to_multiple
@@ -47,6 +48,7 @@ class Hyperprior(nn.Module):
         self.synthesis = Synthesis(config)
         self.hyper_analysis = HyperAnalysis(config)
         self.hyper_synthesis = HyperSynthesis(config)
+        self.context = Context(config) if config.context_width else None
         self.sketch = SketchDecoder(config) if config.sketch_channels else None
         self.prior = FactorisedPrior(config.levels, config.hyper_channels)
         # From coarse to fine: without it every level would begin with the same rate.
@@ -72,11 +74,6 @@ class Hyperprior(nn.Module):
         """Return decoded latents with their gain undone: what decoders work on. Shapes as in `encode`."""
         return latents * self.log_inverse_gain[levels].exp()[:, :, None, None]
 
-    def distribution(self, raw: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
-        """Split the hyper-synthesis's output into means and places in the scale table, cut to a latent's size."""
-        mean, place = raw[..., : size[0], : size[1]].chunk(2, dim=1)
-        return mean.clamp(-_LARGEST_MEAN, _LARGEST_MEAN), place
-
     def forward(self, images: Tensor, levels: Tensor, generator: torch.Generator | None = None) -> Estimate:
         """Estimate what images cost, and decode them.
 
@@ -89,14 +86,25 @@ class Hyperprior(nn.Module):
             generator: of the noise, on the images' device; without one latents are rounded for the rate too.
         """
         latents, hyper = self.encode(images, levels)
-        bits = self.prior(_coarse(hyper, generator), levels).sum(dim=(1, 2, 3))
-        raw = self.hyper_synthesis(rounded(hyper), levels)
-        mean, place = self.distribution(raw, (latents.shape[2], latents.shape[3]))
-        centred = latents - mean
-        bits = bits + gaussian_bits(_coarse(centred, generator), scale_at(place)).sum(dim=(1, 2, 3))
-        restored = self.restore(rounded(centred) + mean, levels)
+        bits = self.prior(_coarse(hyper, _noise(hyper, generator)), levels).sum(dim=(1, 2, 3))
+        decoded, latent_bits = self._in_steps(latents, rounded(hyper), levels, _noise(latents, generator))
+        restored = self.restore(decoded, levels)
         made = self.synthesis(restored, levels)[..., : images.shape[2], : images.shape[3]]
-        return Estimate(made, bits, restored)
+        return Estimate(made, bits + latent_bits, restored)
+
+    def _in_steps(self, latents: Tensor, hyper: Tensor, levels: Tensor, noise: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Return latents as the decoder will have them, and their bits, shape (N,); see `LatentCoder`."""
+        raw = self.hyper_synthesis(hyper, levels)[..., : latents.shape[2], : latents.shape[3]]
+        if self.context is None:
+            decoded, each = _decoded(latents, raw, noise)
+            return decoded, each.sum(dim=(1, 2, 3))
+        known, bits = torch.zeros_like(latents), latents.new_zeros(len(latents))
+        for step, chosen in enumerate(partition(tuple(latents.shape[1:]))):
+            mask = torch.from_numpy(chosen).to(latents.device)
+            given = raw if step == 0 else self.context(step, known, raw, levels)
+            decoded, each = _decoded(latents, given, noise)
+            known, bits = known + decoded * mask, bits + (each * mask).sum(dim=(1, 2, 3))
+        return known, bits
 
 
 def rounded(values: Tensor) -> Tensor:
@@ -104,10 +112,26 @@ def rounded(values: Tensor) -> Tensor:
     return values + (values.round() - values).detach()
 
 
-def _coarse(values: Tensor, generator: torch.Generator | None) -> Tensor:
+def _decoded(latents: Tensor, raw: Tensor, noise: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Return latents after rounding, and the bits of each element, by raw parameters: means, then places in the table.
+
+    All of shape (N, M, h, w) but `raw`, (N, 2·M, h, w).
+    """
+    mean, place = raw.chunk(2, dim=1)
+    mean = mean.clamp(-_LARGEST_MEAN, _LARGEST_MEAN)
+    centred = latents - mean
+    return rounded(centred) + mean, gaussian_bits(_coarse(centred, noise), scale_at(place))
+
+
+def _noise(values: Tensor, generator: torch.Generator | None) -> Tensor | None:
+    """Return noise in [-0.5, 0.5) in place of rounding; none without a generator."""
     if generator is None:
-        return values.round()
-    return values + torch.rand(values.shape, generator=generator, device=values.device, dtype=values.dtype) - 0.5
+        return None
+    return torch.rand(values.shape, generator=generator, device=values.device, dtype=values.dtype) - 0.5
+
+
+def _coarse(values: Tensor, noise: Tensor | None) -> Tensor:
+    return values.round() if noise is None else values + noise
 
 
 def mean_squared_error(made: Tensor, images: Tensor) -> Tensor:

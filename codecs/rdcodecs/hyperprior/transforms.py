@@ -95,12 +95,12 @@ class SketchDecoder(_Decoder):
         super().__init__()
         _, second, third = config.widths
         self.head = nn.Conv2d(config.latent_channels, third, 3, padding=1)
-        self.stages = nn.ModuleList([Stage(third, 1, config.levels)])
+        self.stages = nn.ModuleList([Stage(third, config.sketch_blocks, config.levels)])
         self.up = nn.ModuleList()
         width = third
         for _ in range((STRIDE // config.sketch_stride).bit_length() - 1):
             self.up.append(upsampling(width, second))
-            self.stages.append(Stage(second, 1, config.levels))
+            self.stages.append(Stage(second, config.sketch_blocks, config.levels))
             width = second
         self.tail = nn.Conv2d(width, config.sketch_channels, 3, padding=1)
 

@@ -18,16 +18,18 @@ from torch import Tensor
 from rdcodecs.codec import CodecError, MissingDependencyError
 from rdcodecs.entropy import FrequencyTables
 from rdcodecs.hyperprior.config import HyperpriorConfig
-from rdcodecs.hyperprior.fixed_point import ExactHyperSynthesis, fill_from_integers, quantise
+from rdcodecs.hyperprior.fixed_point import ExactContext, ExactHyperSynthesis, fill_from_integers, quantise
 from rdcodecs.hyperprior.latent_coder import LatentCoder, tables_from
 from rdcodecs.hyperprior.model import Hyperprior
 
 _CONFIG, _MODEL = "config.json", "model.safetensors"
 _SKETCH_PRIOR = "sketch_prior"
 _FORMAT = 1
-_NETWORK, _EXACT, _HYPER, _LATENT = "network", "exact", "hyper_tables", "latent_tables"
-# Training only, and replaced by integers: the hyper-synthesis by its fixed-point form, the prior by tables.
-_LEFT_OUT = ("hyper_synthesis.", "prior.")
+_NETWORK, _HYPER, _LATENT = "network", "hyper_tables", "latent_tables"
+_EXACT, _EXACT_CONTEXT = "exact", "exact_context"
+# Training only, and replaced by integers: hyper-synthesis and context by their fixed-point forms, the prior by tables.
+_LEFT_OUT = ("hyper_synthesis.", "context.", "prior.")
+_SKETCH = "sketch."
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,8 @@ class TrainedHyperprior:
     """A trained model, frozen.
 
     Attributes:
-        network: the transforms; its floating-point hyper-synthesis and prior are not trained and not to be used.
+        network: the transforms; its floating-point hyper-synthesis, context and prior are not trained and not to
+            be used.
         coder: of latents.
         digest: SHA-256 of all that decides a stream and what it decodes to.
         folder: that it was read from.
@@ -97,8 +100,9 @@ def save_hyperprior(
     for name, value in network.state_dict().items():
         if not name.startswith(_LEFT_OUT):
             tensors[f"{_NETWORK}.{name}"] = value.detach().cpu().half().contiguous()
-    for name, value in quantise(network.hyper_synthesis).items():
-        tensors[f"{_EXACT}.{name}"] = value.contiguous()
+    for prefix, part in ((_EXACT, network.hyper_synthesis), (_EXACT_CONTEXT, network.context)):
+        if part is not None:
+            tensors |= {f"{prefix}.{name}": value.contiguous() for name, value in quantise(part).items()}
     for prefix, tables in ((_HYPER, hyper_tables), (_LATENT, latent_tables)):
         for name, array in tables.to_arrays().items():
             tensors[f"{prefix}.{name}"] = torch.from_numpy(array.copy())
@@ -120,41 +124,55 @@ def load_hyperprior(folder: Path, device: torch.device | str = "cpu") -> Trained
     with _telling_damage(folder):
         network = Hyperprior(config)
         _fill(network, _part(tensors, _NETWORK))
-        coder = LatentCoder(
-            config, ExactHyperSynthesis(_part(tensors, _EXACT)), _tables(tensors, _HYPER), _tables(tensors, _LATENT)
-        )
+        context = ExactContext(_part(tensors, _EXACT_CONTEXT)) if config.context_width else None
+        synthesis = ExactHyperSynthesis(_part(tensors, _EXACT))
+        coder = LatentCoder(config, synthesis, _tables(tensors, _HYPER), _tables(tensors, _LATENT), context)
     network.requires_grad_(False).eval().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     return TrainedHyperprior(network, coder, _digest(tensors, config, sketch_prior), folder, sketch_prior)
 
 
-def trainable_hyperprior(folder: Path, *, sketch_channels: int = 0, sketch_stride: int = 8) -> Hyperprior:
+def trainable_hyperprior(folder: Path, shape: HyperpriorConfig) -> Hyperprior:
     """Read a trained model to train it further: hyper-synthesis and prior as near as the shipped integers tell them.
 
     Args:
         folder: of the model.
-        sketch_channels: where the model has no sketch decoder, of one to add, untrained; 0 for none: what there is
-            is left out.
-        sketch_stride: of that.
+        shape: of the network that is returned. Against the model's own it may lack the sketch decoder, have one that is
+            untrained, and have further blocks of it, or a context, which change nothing before they are trained.
 
     Raises:
         MissingDependencyError, CodecError: as for `load_hyperprior`.
+        ValueError: the shapes differ in more than that.
     """
     config, _, tensors = _read(folder)
-    added = bool(sketch_channels) and not config.sketch_channels
-    if added or not sketch_channels:
-        config = dataclasses.replace(config, sketch_channels=sketch_channels, sketch_stride=sketch_stride)
+    if not _grows_into(config, shape):
+        raise ValueError(f"'{folder}' has another shape than the settings: {config}")
     with _telling_damage(folder):
-        network = Hyperprior(config)
-        made = network.sketch.state_dict() if added and network.sketch is not None else {}
-        kept = {
-            name: value
-            for name, value in _part(tensors, _NETWORK).items()
-            if network.sketch is not None or not name.startswith("sketch.")
-        }
-        _fill(network, kept | {f"sketch.{name}": value for name, value in made.items()})
+        network = Hyperprior(shape)
+        stored = _part(tensors, _NETWORK)
+        if not shape.sketch_channels:
+            stored = {name: value for name, value in stored.items() if not name.startswith(_SKETCH)}
+        fresh = {name: value for name, value in network.state_dict().items() if not name.startswith(_LEFT_OUT)}
+        if config.sketch_channels:
+            # The blocks that are added end in these: with zeros there they pass on what comes in.
+            fresh = {name: torch.zeros_like(value) if ".second." in name else value for name, value in fresh.items()}
+        _fill(network, fresh | stored)
         fill_from_integers(network.hyper_synthesis, _part(tensors, _EXACT))
+        if network.context is not None and config.context_width:
+            fill_from_integers(network.context, _part(tensors, _EXACT_CONTEXT))
         network.prior.fit(_tables(tensors, _HYPER))
     return network
+
+
+def _grows_into(config: HyperpriorConfig, shape: HyperpriorConfig) -> bool:
+    """Return whether the shapes differ in nothing but what `trainable_hyperprior` adds or leaves out."""
+    grown: dict[str, Any] = {}
+    if not (config.sketch_channels and shape.sketch_channels):
+        grown = {name: getattr(shape, name) for name in ("sketch_channels", "sketch_stride", "sketch_blocks")}
+    elif config.sketch_blocks < shape.sketch_blocks:
+        grown = {"sketch_blocks": shape.sketch_blocks}
+    if not config.context_width:
+        grown["context_width"] = shape.context_width
+    return dataclasses.replace(config, **grown) == shape
 
 
 def read_hyperprior_config(folder: Path) -> HyperpriorConfig:

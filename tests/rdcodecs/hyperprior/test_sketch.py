@@ -40,7 +40,10 @@ def test_a_stride_without_a_decoder_is_refused() -> None:
 def test_a_shape_without_sketches_is_written_as_before() -> None:
     # What is written decides a model's digest, and with it which streams it reads.
     assert not [name for name in HyperpriorConfig().as_dict() if name.startswith("sketch")]
+    assert "context_width" not in HyperpriorConfig().as_dict()
     assert HyperpriorConfig(sketch_channels=4).as_dict()["sketch_stride"] == 8
+    assert "sketch_blocks" not in HyperpriorConfig(sketch_channels=4).as_dict()
+    assert HyperpriorConfig(sketch_channels=4, sketch_blocks=3).as_dict()["sketch_blocks"] == 3
 
 
 def test_weights_of_sketches_are_in_geometric_progression() -> None:
@@ -133,8 +136,29 @@ def test_a_training_without_a_prior_leaves_the_sketch_decoder_out(small_prior: P
     plain = hyperprior_session(tmp_path / "without", start=start)._task().model
     assert plain.sketch is None
     assert torch.equal(
-        plain.synthesis.head.weight, trainable_hyperprior(start, sketch_channels=4).synthesis.head.weight
+        plain.synthesis.head.weight, trainable_hyperprior(start, load_hyperprior(start).config).synthesis.head.weight
     )
+
+
+def test_blocks_that_are_added_change_nothing_before_training(small_prior: Path, tmp_path: Path) -> None:
+    hyperprior_session(tmp_path / "one", prior=small_prior).train(Budget(steps=2))
+    start = tmp_path / "one" / "model" / "hyperprior"
+    config = load_hyperprior(start).config
+    before = trainable_hyperprior(start, config)
+    after = trainable_hyperprior(start, dataclasses.replace(config, sketch_blocks=3))
+    assert before.sketch is not None
+    assert after.sketch is not None
+    latents, levels = torch.randn(2, config.latent_channels, 3, 5), torch.tensor([0, 1])
+    with torch.no_grad():
+        torch.testing.assert_close(after.sketch(latents, levels), before.sketch(latents, levels))
+    deep = dataclasses.replace(config, sketch_blocks=2)
+    hyperprior_session(tmp_path / "two", prior=small_prior, start=start, settings={"model": deep}).train(
+        Budget(steps=2)
+    )
+    kept = tmp_path / "two" / "model" / "hyperprior"
+    assert load_hyperprior(kept).config.sketch_blocks == 2
+    with pytest.raises(ValueError, match="another shape"):
+        trainable_hyperprior(kept, config)
 
 
 def test_another_prior_is_refused(small_prior: Path, tmp_path: Path) -> None:

@@ -74,16 +74,24 @@ def _first(options: argparse.Namespace, console: "Console") -> Any:
     from rdcodecs.hyperprior.codec import FOLDER
     from rdcodecs.hyperprior.train.config import PRESETS
     from rdcodecs.hyperprior.train.session import HyperpriorSession
+    from rdcodecs.hyperprior.weights import read_hyperprior_config
     from rdcodecs.shipped import shipped_or_folder
     from rdcodecs.training.errors import TrainingError
+    from rdcodecs.training.settings import FILE
 
     run = make_run(options, console, compiled=options.compile)
     if options.perceptual != "none" and not options.prior:
         raise TrainingError("--perceptual judges sketches in stage 1: name their --prior too, or leave it out")
     prior = _frozen(options.prior, run) if options.prior else None
-    sketch = {"model.sketch_channels": str(prior.channels), "model.sketch_stride": str(prior.stride)} if prior else {}
-    config = training_settings(options, PRESETS, sketch, console)
     start = shipped_or_folder(options.init) / FOLDER if options.init else None
+    shape = {}
+    if start is not None and not (options.out / FILE).is_file():
+        # What the preset lacks of the model to begin with; a training that has begun has its own settings.
+        has = read_hyperprior_config(start)
+        shape = {"model.context_width": str(has.context_width), "model.sketch_blocks": str(has.sketch_blocks)}
+    if prior is not None:
+        shape |= {"model.sketch_channels": str(prior.channels), "model.sketch_stride": str(prior.stride)}
+    config = training_settings(options, PRESETS, shape, console)
     crops = read_folder(options.data, config, console)
     perceptual = perceptual_loss(options.perceptual, run.device) if prior else None
     return HyperpriorSession(options.out, config, crops, run, start, prior, perceptual)

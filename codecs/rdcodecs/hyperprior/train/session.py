@@ -45,7 +45,7 @@ class HyperpriorSession(Session[HyperpriorTask]):
         crops: the images.
         run: where and how.
         start: folder of a hyperprior to go on from, of the shape that the settings name; what it may lack is the
-            sketch decoder.
+            sketch decoder, or blocks of it.
         prior: frozen, in float32, on the device: what sketches are drawn for, where the settings name some.
         perceptual: distance of the pictures that sketches decode to.
     """
@@ -91,12 +91,12 @@ class HyperpriorSession(Session[HyperpriorTask]):
                 f"sketches for '{self.prior.name}' need model.sketch_channels={self.prior.channels} and "
                 f"model.sketch_stride={self.prior.stride}"
             )
-        sketch = {"sketch_channels": wanted.sketch_channels, "sketch_stride": wanted.sketch_stride}
         # So that the weights depend on the seed alone, and the caller's generator is left as it was.
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.config.seed)
-            model = Hyperprior(wanted) if self.start is None else trainable_hyperprior(self.start, **sketch)
-        if model.config != wanted:
-            raise TrainingError(f"'{self.start}' has another shape than the settings: {model.config}")
+            try:
+                model = Hyperprior(wanted) if self.start is None else trainable_hyperprior(self.start, wanted)
+            except ValueError as error:
+                raise TrainingError(str(error)) from error
         judge = None if self.prior is None else SketchLoss(self.config.sketch, self.prior, self.perceptual)
         return HyperpriorTask(self.config, self.crops, self.run.device, model, compiled=self.run.compiled, judge=judge)
