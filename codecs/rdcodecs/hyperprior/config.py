@@ -43,9 +43,13 @@ class HyperpriorConfig:
     def __post_init__(self) -> None:
         if self.sketch_stride not in (4, 8, STRIDE):
             raise ValueError(f"a sketch_stride of {self.sketch_stride} is not 4, 8 or {STRIDE}")
+        if self.sketch_blocks < 1:
+            raise ValueError(f"sketch_blocks is {self.sketch_blocks}: at least 1")
+        if self.context_width < 0:
+            raise ValueError(f"context_width is {self.context_width}: a number of channels, or 0 for no context model")
 
     def as_dict(self) -> dict[str, Any]:
-        """Return it as plain data, without what the model does not have: as before there was such a thing."""
+        """Return it as plain data; what older versions did not know is left out at its default: digests stay."""
         values = dataclasses.asdict(self)
         if not self.sketch_channels:
             del values["sketch_channels"], values["sketch_stride"]

@@ -14,16 +14,19 @@ _PLACES = np.array([[0, 2], [3, 1]])
 Masks = npt.NDArray[np.bool_]
 
 
-def partition(shape: tuple[int, ...]) -> Masks:
+def partition(shape: tuple[int, ...], *, context: bool = True) -> Masks:
     """Return which latents each step decodes, shape (4, M, h, w): each latent belongs to one step.
 
     The channels fall into four groups, and at each step every group is at another sample of each square of two by
     two; so neighbours in the plane and other channels of the same place are known early (the quadtree partition of
-    Li, Li, Lu 2023, "Neural video compression with diverse contexts", section 3.3).
+    Li, Li, Lu 2023, "Neural video compression with diverse contexts").
 
     Args:
         shape: (M, h, w).
+        context: without one there is a single step, for all latents.
     """
+    if not context:
+        return np.ones((1, *shape), dtype=np.bool_)
     channels, height, width = shape
     places = np.tile(_PLACES, (-(-height // 2), -(-width // 2)))[:height, :width]
     steps = (places + np.arange(channels)[:, None, None]) % STEPS

@@ -5,10 +5,11 @@ point does not give that: sums depend on their order, and the order on the proce
 version of the library. (Ballé, Johnston, Minnen 2019, "Integer networks for data compression with latent-variable
 models", trains with integers to the same end.)
 
-Here all numbers are multiples of a power of two, held in float64. Weights are multiples of 2^-12 below 8 in magnitude,
-activations multiples of 2^-6 up to 256. A product is a multiple of 2^-18, and a sum of up to 2^13 of them stays below
-2^24: 42 bits, and 43 where two such sums are added; float64 has 53. So no operation ever rounds, in whatever order it
-is done, but for the rounding to the grid between layers, which is of exact numbers.
+Here all numbers are multiples of a power of two, held in float64. Weights are multiples of 2^-12 up to 8 in magnitude
+(what is larger is cut to that), activations multiples of 2^-6 up to 256. A product is a multiple of 2^-18, and a sum of
+up to 2^13 of them is at most 2^24: 43 bits, and 44 where two such sums and offsets are added; float64 has 53. So no
+operation ever rounds, in whatever order it is done, but for the rounding to the grid between layers, which is of exact
+numbers.
 """
 
 from collections.abc import Mapping, Sequence
@@ -101,7 +102,8 @@ class _Layers:
         weight = self._weights[name]
         _, height, width = features.shape
         # As a matrix product: a convolution may be computed by a transform, whose fractions are rounded.
-        patches = functional.unfold(features[None], weight.shape[-1], padding=weight.shape[-1] // 2)[0]
+        side = weight.shape[-1]
+        patches = features.flatten(1) if side == 1 else functional.unfold(features[None], side, padding=side // 2)[0]
         made = weight.reshape(len(weight), -1) @ patches + self._biases[name][:, None]
         return made.reshape(-1, height, width)
 
@@ -119,7 +121,7 @@ def quantise(network: HyperSynthesis | Context) -> dict[str, Tensor]:
             most = _MOST_TERMS // value[0, 0].numel()
             layer = name.removesuffix(".weight")
             raise ValueError(f"the layer '{layer}' has {value.shape[1]} input channels: at most {most} stay exact")
-        # An int16 holds |w| < 8. A bias is one term more, however large: the sum has 10 bits to spare.
+        # An int16 holds weights of -8 to 8. A bias is one term more, however large: the sum has 9 bits to spare.
         tensors[name.replace(_LEVEL, _STORED_LEVEL)] = _integers(value, torch.int16 if kernel else torch.int32)
     return tensors
 

@@ -130,10 +130,9 @@ class LatentCoder:
         """
         raw = self._synthesis(hyper, level)[:, : shape[1], : shape[2]]
         known = np.zeros(shape)
-        masks = np.ones((1, *shape), dtype=np.bool_) if self._context is None else partition(shape)
-        for step, mask in enumerate(masks):
-            given = raw if step == 0 or self._context is None else self._context(step, known, raw, level)
-            mean, place = (part[mask] for part in np.split(given, 2))
+        for step, mask in enumerate(partition(shape, context=self._context is not None)):
+            parameters = raw if step == 0 or self._context is None else self._context(step, known, raw, level)
+            mean, place = (part[mask] for part in np.split(parameters, 2))
             mean = mean.clip(-_LARGEST_MEAN, _LARGEST_MEAN)
             index = np.rint(place).clip(0, len(self._latent_tables) - 1).astype(np.int32)
             known[mask] = symbols_of(mask, mean, index) + mean

@@ -95,16 +95,17 @@ class Hyperprior(nn.Module):
     def _in_steps(self, latents: Tensor, hyper: Tensor, levels: Tensor, noise: Tensor | None) -> tuple[Tensor, Tensor]:
         """Return latents as the decoder will have them, and their bits, shape (N,); see `LatentCoder`."""
         raw = self.hyper_synthesis(hyper, levels)[..., : latents.shape[2], : latents.shape[3]]
-        if self.context is None:
-            decoded, each = _decoded(latents, raw, noise)
-            return decoded, each.sum(dim=(1, 2, 3))
-        known, bits = torch.zeros_like(latents), latents.new_zeros(len(latents))
-        for step, chosen in enumerate(partition(tuple(latents.shape[1:]))):
-            mask = torch.from_numpy(chosen).to(latents.device)
-            given = raw if step == 0 else self.context(step, known, raw, levels)
-            decoded, each = _decoded(latents, given, noise)
-            known, bits = known + decoded * mask, bits + (each * mask).sum(dim=(1, 2, 3))
-        return known, bits
+        parameters, known = raw, torch.zeros_like(latents)
+        masks = partition(tuple(latents.shape[1:]), context=self.context is not None)
+        for step, mask in enumerate(torch.from_numpy(masks).to(latents.device)):
+            if step > 0 and self.context is not None:
+                told = self.context(step, known, raw, levels)
+                parameters = torch.where(mask.repeat(2, 1, 1), told, parameters)
+            mean = _mean(parameters)
+            known = torch.where(mask, rounded(latents - mean) + mean, known)
+        place = parameters.chunk(2, dim=1)[1]
+        bits = gaussian_bits(_coarse(latents - _mean(parameters), noise), scale_at(place))
+        return known, bits.sum(dim=(1, 2, 3))
 
 
 def rounded(values: Tensor) -> Tensor:
@@ -112,15 +113,9 @@ def rounded(values: Tensor) -> Tensor:
     return values + (values.round() - values).detach()
 
 
-def _decoded(latents: Tensor, raw: Tensor, noise: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Return latents after rounding, and the bits of each element, by raw parameters: means, then places in the table.
-
-    All of shape (N, M, h, w) but `raw`, (N, 2·M, h, w).
-    """
-    mean, place = raw.chunk(2, dim=1)
-    mean = mean.clamp(-_LARGEST_MEAN, _LARGEST_MEAN)
-    centred = latents - mean
-    return rounded(centred) + mean, gaussian_bits(_coarse(centred, noise), scale_at(place))
+def _mean(parameters: Tensor) -> Tensor:
+    """Return the means among parameters of shape (N, 2·M, h, w); the rest are places in the scale table."""
+    return parameters.chunk(2, dim=1)[0].clamp(-_LARGEST_MEAN, _LARGEST_MEAN)
 
 
 def _noise(values: Tensor, generator: torch.Generator | None) -> Tensor | None:

@@ -132,7 +132,7 @@ def load_hyperprior(folder: Path, device: torch.device | str = "cpu") -> Trained
 
 
 def trainable_hyperprior(folder: Path, shape: HyperpriorConfig) -> Hyperprior:
-    """Read a trained model to train it further: hyper-synthesis and prior as near as the shipped integers tell them.
+    """Read a trained model to train it further: what ships as integers as near as they tell it.
 
     Args:
         folder: of the model.
@@ -151,11 +151,12 @@ def trainable_hyperprior(folder: Path, shape: HyperpriorConfig) -> Hyperprior:
         stored = _part(tensors, _NETWORK)
         if not shape.sketch_channels:
             stored = {name: value for name, value in stored.items() if not name.startswith(_SKETCH)}
-        fresh = {name: value for name, value in network.state_dict().items() if not name.startswith(_LEFT_OUT)}
+        known = Hyperprior(config).state_dict()
+        added = {name: value for name, value in network.state_dict().items() if name not in known}
         if config.sketch_channels:
             # The blocks that are added end in these: with zeros there they pass on what comes in.
-            fresh = {name: torch.zeros_like(value) if ".second." in name else value for name, value in fresh.items()}
-        _fill(network, fresh | stored)
+            added = {name: torch.zeros_like(value) if ".second." in name else value for name, value in added.items()}
+        _fill(network, stored | {name: value for name, value in added.items() if not name.startswith(_LEFT_OUT)})
         fill_from_integers(network.hyper_synthesis, _part(tensors, _EXACT))
         if network.context is not None and config.context_width:
             fill_from_integers(network.context, _part(tensors, _EXACT_CONTEXT))

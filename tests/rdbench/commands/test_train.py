@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 from rdbench.commands import train
 from rdbench.errors import BenchError
 from rdcodecs import CodecError, load_codec
+from rdcodecs.hyperprior.weights import load_hyperprior
 from rdcodecs.prior import load
 from rdcodecs.shipped import shipped_or_folder
 from small_models import write_model
@@ -163,3 +164,31 @@ def test_a_second_stage_goes_on_with_its_own_settings(
     assert rdbench(*base, "--export", model="fusion") == 0
     with pytest.raises(CodecError, match="was begun with other settings"):
         rdbench(*base, "--resume", "--fusion", "attentive", "--steps", 3, model="fusion")
+
+
+def test_a_first_stage_keeps_what_it_begins_with_and_adds_what_is_asked_for(folder: Path, tmp_path: Path) -> None:
+    def train(out: str, *arguments: object) -> None:
+        base = ("--stage", 1, "--data", folder, "--device", "cpu", "--out", tmp_path / out)
+        assert rdbench(*base, *arguments, model="fusion") == 0
+
+    def width(out: str) -> int:
+        return load_hyperprior(tmp_path / out / "model" / "hyperprior").config.context_width
+
+    micro = ("--preset", "micro")
+    train("plain", *micro, "--steps", 1)
+    added = (*micro, "--init", tmp_path / "plain" / "model", "--set", "model.context_width=8")
+    train("added", *added, "--steps", 1)
+    # The same again is no contradiction, and need not be said.
+    train("added", *added, "--steps", 2, "--resume")
+    train("added", "--steps", 3, "--resume")
+    train("added", *added, "--export")
+    assert width("added") == 8
+    # The preset knows no context: the model that it begins with has one.
+    kept = (*micro, "--init", tmp_path / "added" / "model")
+    train("kept", *kept, "--steps", 1)
+    train("kept", *kept, "--steps", 2, "--resume")
+    train("kept", *kept, "--export")
+    assert width("kept") == 8
+    # Settings that ask for one get one, though the model lacks it.
+    train("asked", "--preset", tmp_path / "added" / "config.json", "--init", tmp_path / "plain" / "model", "--steps", 1)
+    assert width("asked") == 8

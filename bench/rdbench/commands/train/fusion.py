@@ -1,6 +1,7 @@
 """rdbench train fusion: the fusion codec, in two stages."""
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,9 +19,12 @@ from rdbench.commands.train.shared import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from rich.console import Console
 
     from rdbench.commands import Commands
+    from rdcodecs.hyperprior.train.config import HyperpriorTrainConfig
 
 
 def add_parser(models: "Commands") -> None:
@@ -74,27 +78,33 @@ def _first(options: argparse.Namespace, console: "Console") -> Any:
     from rdcodecs.hyperprior.codec import FOLDER
     from rdcodecs.hyperprior.train.config import PRESETS
     from rdcodecs.hyperprior.train.session import HyperpriorSession
-    from rdcodecs.hyperprior.weights import read_hyperprior_config
     from rdcodecs.shipped import shipped_or_folder
     from rdcodecs.training.errors import TrainingError
-    from rdcodecs.training.settings import FILE
 
     run = make_run(options, console, compiled=options.compile)
     if options.perceptual != "none" and not options.prior:
         raise TrainingError("--perceptual judges sketches in stage 1: name their --prior too, or leave it out")
     prior = _frozen(options.prior, run) if options.prior else None
     start = shipped_or_folder(options.init) / FOLDER if options.init else None
-    shape = {}
-    if start is not None and not (options.out / FILE).is_file():
-        # What the preset lacks of the model to begin with; a training that has begun has its own settings.
-        has = read_hyperprior_config(start)
-        shape = {"model.context_width": str(has.context_width), "model.sketch_blocks": str(has.sketch_blocks)}
-    if prior is not None:
-        shape |= {"model.sketch_channels": str(prior.channels), "model.sketch_stride": str(prior.stride)}
-    config = training_settings(options, PRESETS, shape, console)
+    sketch = {"model.sketch_channels": str(prior.channels), "model.sketch_stride": str(prior.stride)} if prior else {}
+    config = training_settings(options, PRESETS, sketch, console, _grown_to(start) if start else None)
     crops = read_folder(options.data, config, console)
     perceptual = perceptual_loss(options.perceptual, run.device) if prior else None
     return HyperpriorSession(options.out, config, crops, run, start, prior, perceptual)
+
+
+def _grown_to(start: Path) -> "Callable[[HyperpriorTrainConfig], HyperpriorTrainConfig]":
+    """Return what gives settings the parts that a model has and they do not ask for; what they ask for stays."""
+    from rdcodecs.hyperprior.weights import read_hyperprior_config
+
+    has = read_hyperprior_config(start)
+
+    def grow(config: "HyperpriorTrainConfig") -> "HyperpriorTrainConfig":
+        width = config.model.context_width or has.context_width
+        blocks = max(config.model.sketch_blocks, has.sketch_blocks)
+        return replace(config, model=replace(config.model, context_width=width, sketch_blocks=blocks))
+
+    return grow
 
 
 def _second(options: argparse.Namespace, console: "Console") -> Any:

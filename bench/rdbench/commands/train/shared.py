@@ -11,7 +11,7 @@ from rich.console import Console
 from rdbench.errors import BenchError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from rdcodecs.training.data import Crops
     from rdcodecs.training.loop import Budget, Outcome, Report
@@ -75,7 +75,11 @@ def make_run(options: argparse.Namespace, console: Console, *, compiled: bool = 
 
 
 def training_settings(
-    options: argparse.Namespace, presets: "Mapping[str, Any]", fixed: "Mapping[str, str]", console: Console
+    options: argparse.Namespace,
+    presets: "Mapping[str, Any]",
+    fixed: "Mapping[str, str]",
+    console: Console,
+    grow: "Callable[[Any], Any] | None" = None,
 ) -> Any:
     """Return the settings of the training in the folder, or of the one that begins.
 
@@ -84,17 +88,20 @@ def training_settings(
         presets: by name; one is `tiny`.
         fixed: settings that other options name, as for ``--set``.
         console: where a `--resume` that finds nothing to go on with is said.
+        grow: adds to settings what the model that the training begins with needs.
 
     Raises:
         TrainingError: a training has begun and is not to be resumed, or has other settings.
     """
     from rdcodecs.training.settings import FILE, settle
 
-    wanted = _wanted(options, presets, fixed)
+    wanted, default = _wanted(options, presets, fixed), presets["tiny"]
+    if grow is not None:
+        wanted, default = None if wanted is None else grow(wanted), grow(default)
     if options.resume and not (options.out / FILE).is_file():
         preset = options.preset or "tiny"
         console.print(f"nothing has begun in '{options.out}': beginning with the preset {preset}", markup=False)
-    return settle(options.out, wanted, presets["tiny"], resume=options.resume or options.export)
+    return settle(options.out, wanted, default, resume=options.resume or options.export)
 
 
 def _wanted(options: argparse.Namespace, presets: "Mapping[str, Any]", fixed: "Mapping[str, str]") -> Any:

@@ -7,6 +7,7 @@ import torch
 
 from rdcodecs.digests import network_digest
 from rdcodecs.hyperprior.codec import FOLDER
+from rdcodecs.hyperprior.config import HyperpriorConfig
 from rdcodecs.hyperprior.model import Hyperprior
 from rdcodecs.hyperprior.train.config import HyperpriorTrainConfig
 from rdcodecs.hyperprior.train.export import export_hyperprior
@@ -44,8 +45,8 @@ class HyperpriorSession(Session[HyperpriorTask]):
         config: what is trained.
         crops: the images.
         run: where and how.
-        start: folder of a hyperprior to go on from, of the shape that the settings name; what it may lack is the
-            sketch decoder, or blocks of it.
+        start: folder of a hyperprior to go on from, of the shape that the settings name; it may lack
+            the context model, the sketch decoder or blocks of it, or have a sketch decoder that is left out.
         prior: frozen, in float32, on the device: what sketches are drawn for, where the settings name some.
         perceptual: distance of the pictures that sketches decode to.
     """
@@ -94,9 +95,13 @@ class HyperpriorSession(Session[HyperpriorTask]):
         # So that the weights depend on the seed alone, and the caller's generator is left as it was.
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.config.seed)
-            try:
-                model = Hyperprior(wanted) if self.start is None else trainable_hyperprior(self.start, wanted)
-            except ValueError as error:
-                raise TrainingError(str(error)) from error
+            model = Hyperprior(wanted) if self.start is None else _grown(self.start, wanted)
         judge = None if self.prior is None else SketchLoss(self.config.sketch, self.prior, self.perceptual)
         return HyperpriorTask(self.config, self.crops, self.run.device, model, compiled=self.run.compiled, judge=judge)
+
+
+def _grown(start: Path, wanted: HyperpriorConfig) -> Hyperprior:
+    try:
+        return trainable_hyperprior(start, wanted)
+    except ValueError as error:
+        raise TrainingError(str(error)) from error
