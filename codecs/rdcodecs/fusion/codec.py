@@ -40,7 +40,7 @@ Start = Literal["noise", "auxiliary"]
 _STARTS: tuple[Start, ...] = ("noise", "auxiliary")
 _STRENGTH = 0.6
 _BATCH = 8
-_DECODER = 3
+_DECODER = 4
 """To be raised where the same bytes come to decode to another picture: cells are then measured anew."""
 
 

@@ -19,8 +19,10 @@ from rdcodecs.hyperprior.statistics import Statistics, statistics
 Renormalization = Literal["off", "auxiliary", "source", "local"]
 RENORMALIZATIONS: tuple[Renormalization, ...] = ("off", "auxiliary", "source", "local")
 
-# Chosen on held-out training crops: docs/TRAINING-LOG.md, 8 and 13.
+# Chosen on held-out training crops: docs/TRAINING-LOG.md, 8, 13 and 21.
 _WIDEST, _NARROWEST = 21, 5
+_NARROW_FROM = 5 / 7
+"""Share of the way from the lowest rate level to the highest from which on windows are the narrowest."""
 _SMALLEST_DEVIATION = 1e-3
 
 
@@ -32,8 +34,8 @@ def match_statistics(pictures: Tensor, wanted: Statistics) -> Tensor:
 
 
 def window_at(level: int, levels: int) -> int:
-    """Return the side of a neighbourhood in pixels, odd: 21 at the lowest of the rate levels, 5 at the highest."""
-    place = level / max(1, levels - 1)
+    """Return the side of a neighbourhood in pixels, odd: 21 at the lowest rate level, 5 from the sixth of eight on."""
+    place = min(1.0, level / max(1, levels - 1) / _NARROW_FROM)
     return 2 * int(_WIDEST * (_NARROWEST / _WIDEST) ** place / 2) + 1
 
 

@@ -9,10 +9,19 @@ from skimage.data import astronaut
 
 from rdcodecs.hyperprior.codec import HyperpriorCodec
 from rdcodecs.hyperprior.config import STRIDE
+from rdcodecs.shipped import TINY, TINY_MSE
 from rdcodecs.stream import read_stream
 
-STREAM = Path(__file__).parent / "astronaut-level-3.rdb"
-LATENTS = "21234f06359b7359b560eade0c1bd2078ce20cf8b9fae0402517263d068cd160"
+HERE = Path(__file__).parent
+STREAM = HERE / "astronaut-level-3.rdb"
+STORED = {
+    TINY_MSE: (STREAM, "21234f06359b7359b560eade0c1bd2078ce20cf8b9fae0402517263d068cd160"),
+    # With a context model; to be made anew with the weights.
+    TINY: (
+        HERE / "astronaut-level-3-context.rdb",
+        "a07630ad4156fed8694073db827b9f7f2999b5160b5e1c3a02ff18802a5da21b",
+    ),
+}
 
 
 @pytest.fixture(scope="module")
@@ -20,12 +29,16 @@ def codec() -> HyperpriorCodec:
     return HyperpriorCodec(device="cpu")
 
 
-def test_a_stored_stream_decodes_to_the_same_latents_on_every_machine(codec: HyperpriorCodec) -> None:
-    stream = read_stream(STREAM.read_bytes(), "hyperprior", codec.model.digest)
+@pytest.mark.parametrize("weights", STORED)
+def test_a_stored_stream_decodes_to_the_same_latents_on_every_machine(weights: str) -> None:
+    path, digest = STORED[weights]
+    codec = HyperpriorCodec(weights=weights, device="cpu")
+    assert bool(codec.model.config.context_width) == (weights == TINY)
+    stream = read_stream(path.read_bytes(), "hyperprior", codec.model.digest)
     size = -(-stream.height // STRIDE), -(-stream.width // STRIDE)
     latents = codec.model.coder.decode(stream.payload, stream.level, size)
     assert latents.dtype == np.float32
-    assert hashlib.sha256(latents.astype("<f4").tobytes()).hexdigest() == LATENTS
+    assert hashlib.sha256(latents.astype("<f4").tobytes()).hexdigest() == digest
 
 
 def test_its_picture_is_the_source(codec: HyperpriorCodec) -> None:
