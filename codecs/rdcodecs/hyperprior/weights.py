@@ -12,7 +12,6 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from rdcodecs.codec import CodecError, MissingDependencyError
@@ -21,10 +20,12 @@ from rdcodecs.hyperprior.config import HyperpriorConfig
 from rdcodecs.hyperprior.fixed_point import ExactContext, ExactHyperSynthesis, fill_from_integers, quantise
 from rdcodecs.hyperprior.latent_coder import LatentCoder, tables_from
 from rdcodecs.hyperprior.model import Hyperprior
+from rdcodecs.hyperprior.packing import load_packed, save_packed
 
 _CONFIG, _MODEL = "config.json", "model.safetensors"
 _SKETCH_PRIOR = "sketch_prior"
-_FORMAT = 1
+_FORMATS = (1, 2)
+"""Of a folder; the first has plain tensors, the second packed ones."""
 _NETWORK, _HYPER, _LATENT = "network", "hyper_tables", "latent_tables"
 _EXACT, _EXACT_CONTEXT = "exact", "exact_context"
 # Training only, and replaced by integers: hyper-synthesis and context by their fixed-point forms, the prior by tables.
@@ -86,7 +87,7 @@ def save_hyperprior(
     *,
     sketch_prior: str = "",
 ) -> None:
-    """Write a trained model: transforms in fp16, all that entropy coding rests on as integers.
+    """Write a trained model: transforms in fp16, all that entropy coding rests on as integers; packed.
 
     Args:
         folder: made where it is not there.
@@ -106,8 +107,8 @@ def save_hyperprior(
     for prefix, tables in ((_HYPER, hyper_tables), (_LATENT, latent_tables)):
         for name, array in tables.to_arrays().items():
             tensors[f"{prefix}.{name}"] = torch.from_numpy(array.copy())
-    save_file(tensors, folder / _MODEL)
-    config = {"format": _FORMAT, **network.config.as_dict()}
+    save_packed(tensors, folder / _MODEL)
+    config = {"format": _FORMATS[-1], **network.config.as_dict()}
     if sketch_prior:
         config[_SKETCH_PRIOR] = sketch_prior
     (folder / _CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
@@ -187,7 +188,7 @@ def _read_config(folder: Path) -> tuple[HyperpriorConfig, str]:
         raise MissingDependencyError(f"'{folder}' lacks {_CONFIG}: it is not a trained hyperprior")
     try:
         values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        if values.pop("format") != _FORMAT:
+        if values.pop("format") not in _FORMATS:
             raise ValueError("it is of a format that this version does not read")
         sketch_prior = str(values.pop(_SKETCH_PRIOR, ""))
         return HyperpriorConfig(**values | {"widths": tuple(values["widths"])}), sketch_prior
@@ -201,14 +202,14 @@ def _read(folder: Path) -> tuple[HyperpriorConfig, str, dict[str, Tensor]]:
     if not path.is_file():
         raise MissingDependencyError(f"'{folder}' lacks {_MODEL}: it is not a trained hyperprior")
     with _telling_damage(folder):
-        return config, sketch_prior, load_file(path)
+        return config, sketch_prior, load_packed(path)
 
 
 @contextmanager
 def _telling_damage(folder: Path) -> Iterator[None]:
     try:
         yield
-    except (OSError, SafetensorError, KeyError, ValueError, RuntimeError) as error:
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:200]
         raise CodecError(f"'{folder / _MODEL}' is damaged or of another version: {reason}") from error
 

@@ -50,7 +50,7 @@ def test_another_process_with_another_number_of_threads_draws_the_same(tmp_path:
 def test_the_weights_are_small() -> None:
     folders = [FusionCodec(fusion=kind)._folder for kind in KINDS]
     parts = [*folders, folders[0].parent.parent / "hyperprior"]
-    assert sum(path.stat().st_size for folder in parts for path in folder.iterdir()) < 25 * 2**20
+    assert sum(path.stat().st_size for folder in parts for path in folder.iterdir()) < 25e6
 
 
 def test_the_prior_alone_does_not_know_the_picture() -> None:

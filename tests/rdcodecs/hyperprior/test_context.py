@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from rdcodecs.codec import CodecError
@@ -15,6 +14,7 @@ from rdcodecs.hyperprior.config import HyperpriorConfig
 from rdcodecs.hyperprior.context import STEPS, Context, partition
 from rdcodecs.hyperprior.fixed_point import ExactContext, fill_from_integers, quantise
 from rdcodecs.hyperprior.model import Hyperprior
+from rdcodecs.hyperprior.packing import load_packed, save_packed
 from rdcodecs.hyperprior.train.session import HyperpriorSession
 from rdcodecs.hyperprior.weights import load_hyperprior, trainable_hyperprior
 from rdcodecs.pixels import to_tensor
@@ -273,7 +273,7 @@ def test_a_context_is_added_and_kept(trained: Path, tmp_path: Path) -> None:
     start = trained / "model" / "hyperprior"
     kept = session_with_context(tmp_path / "kept", start=start)._task().model.context
     assert kept is not None
-    before = load_file(start / "model.safetensors")
+    before = load_packed(start / "model.safetensors")
     for name, value in quantise(kept).items():
         assert torch.equal(value, before[f"exact_context.{name}"]), name
     assert bool(kept.steps[-1].third.weight.any())
@@ -293,9 +293,9 @@ def test_a_file_without_its_context_is_damaged(trained: Path, tmp_path: Path) ->
 def test_a_file_that_lacks_weights_is_no_start(trained: Path, tmp_path: Path) -> None:
     folder = tmp_path / "hyperprior"
     shutil.copytree(trained / "model" / "hyperprior", folder)
-    tensors = load_file(folder / "model.safetensors")
+    tensors = load_packed(folder / "model.safetensors")
     del tensors["network.analysis.head.weight"]
-    save_file(tensors, folder / "model.safetensors")
+    save_packed(tensors, folder / "model.safetensors")
     with pytest.raises(CodecError, match="damaged"):
         trainable_hyperprior(folder, dataclasses.replace(HYPERPRIOR.model, context_width=8))
 
