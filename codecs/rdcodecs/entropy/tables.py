@@ -24,6 +24,7 @@ _TOTAL: Final = 1 << PRECISION
 _MAX_TABLES: Final = 1 << 16
 _TAIL: Final = 1e-5
 _MAX_SCALE: Final = 1024.0
+_GAUSSIAN_COUNT: Final = 4096
 _MAX_SYMBOLS: Final = 1 << 15  # in a uniform table of more, some would cost a whole bit more than others
 
 _Ints = npt.NDArray[np.integer]
@@ -176,7 +177,7 @@ class FrequencyTables:
             raise CodecError(f"frequency tables: a table has symbols of magnitude {escape.LIMIT} or more")
 
 
-def gaussian_tables(scales: Sequence[float]) -> FrequencyTables:
+def gaussian_tables(scales: Sequence[float], seen: Sequence[npt.ArrayLike] | None = None) -> FrequencyTables:
     """Return a zero-mean Gaussian for each scale, integrated over bins of width one.
 
     The support is symmetric, has at least -1, 0 and 1, and leaves 1e-5 or less to the escape. To be run when a model
@@ -184,23 +185,32 @@ def gaussian_tables(scales: Sequence[float]) -> FrequencyTables:
 
     Args:
         scales: standard deviations, more than 0 and at most 1024.
+        seen: for each scale how often the magnitudes 0, 1 ... were seen among symbols that are to be coded under it,
+            integers, shape (n,), not negative. They are added to the Gaussian as if that had been seen 4096 times.
 
     Raises:
-        CodecError: a scale is out of range, or there is none.
+        CodecError: a scale is out of range, there is none, or what was seen is not of that form.
     """
     values = np.asarray(scales, dtype=np.float64)
     if values.ndim != 1 or not np.all((values > 0) & (values <= _MAX_SCALE)):  # NaN fails too
         raise CodecError(f"a Gaussian's scale must be more than 0 and at most {_MAX_SCALE:g}")
+    counts = [np.zeros(1, dtype=np.int64)] * len(values) if seen is None else [np.asarray(item) for item in seen]
+    if len(counts) != len(values) or any(_no_histogram(item) for item in counts):
+        raise CodecError(f"what was seen must be 1 to {_MAX_SYMBOLS} integers for each scale, none of them negative")
     lows, rows = [], []
-    for scale in values:
+    for scale, count in zip(values, counts, strict=True):
         half = 1
-        while 2 * ndtr(-(half + 0.5) / scale) > _TAIL:
+        while 2 * ndtr(-(half + 0.5) / scale) > _TAIL or count[half + 1 :].sum() > _TAIL * count.sum():
             half += 1
         # What lies beyond each bin of 0 to half, on the negative side: there it does not drown in 1.
         beyond = ndtr(-(np.arange(half + 1) + 0.5) / scale)
-        side = -np.diff(beyond)
+        likely = np.concatenate([[1 - 2 * beyond[0]], -2 * np.diff(beyond), [2 * beyond[-1]]])
+        found = np.pad(count, (0, max(0, half + 1 - count.size)))
+        weights = _GAUSSIAN_COUNT * likely + np.append(found[: half + 1], found[half + 1 :].sum())
+        side = weights[1:-1] / 2
+        row = np.concatenate([side[::-1], weights[:1], side, weights[-1:]])
         lows.append(-half)
-        rows.append(_integers(np.concatenate([side[::-1], [1 - 2 * beyond[0]], side, [2 * beyond[-1]]])))
+        rows.append(_integers(row / row.sum()))
     return _book(lows, rows)
 
 
@@ -220,7 +230,7 @@ def counted_tables(counts: Sequence[tuple[int, npt.ArrayLike]]) -> FrequencyTabl
     lows, rows = [], []
     for low, histogram in counts:
         seen = np.asarray(histogram)
-        if seen.ndim != 1 or not 1 <= seen.size <= _MAX_SYMBOLS or seen.dtype.kind not in "iu" or seen.min() < 0:
+        if _no_histogram(seen):
             raise CodecError(f"a histogram must be 1 to {_MAX_SYMBOLS} integers, none of them negative")
         weights = np.append(seen, 0) + 0.5
         lows.append(low)
@@ -242,6 +252,10 @@ def uniform_table(size: int) -> FrequencyTables:
     # The escape gets the least that a table allows: no index is ever outside.
     each, more = divmod(_TOTAL - 1, size)
     return _book([0], [np.append(each + (np.arange(size) < more), 1)])
+
+
+def _no_histogram(seen: npt.NDArray[Any]) -> bool:
+    return seen.ndim != 1 or not 1 <= seen.size <= _MAX_SYMBOLS or seen.dtype.kind not in "iu" or bool(seen.min() < 0)
 
 
 def _book(lows: Sequence[int], rows: Sequence[_Ints]) -> FrequencyTables:

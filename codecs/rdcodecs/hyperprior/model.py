@@ -30,6 +30,27 @@ class Estimate:
     latents: Tensor
 
 
+@dataclass(frozen=True)
+class Distributed:
+    """Latents, how they are distributed, and what is decoded, all of shape (N, M, h, w).
+
+    Attributes:
+        latents: with their gain, not rounded.
+        means: of their distributions.
+        places: of the standard deviations in the scale table.
+        decoded: what the decoder will have.
+    """
+
+    latents: Tensor
+    means: Tensor
+    places: Tensor
+    decoded: Tensor
+
+    def bits(self, generator: torch.Generator | None = None) -> Tensor:
+        """Return the bits of each latent; `generator` as for `Hyperprior.forward`."""
+        return gaussian_bits(_coarse(self.latents - self.means, generator), scale_at(self.places))
+
+
 class Hyperprior(nn.Module):
     """A rate-conditioned mean-scale hyperprior codec.
 
@@ -77,23 +98,31 @@ class Hyperprior(nn.Module):
     def forward(self, images: Tensor, levels: Tensor, generator: torch.Generator | None = None) -> Estimate:
         """Estimate what images cost, and decode them.
 
-        In training the rate is that of latents with noise in place of rounding (Ballé et al. 2017), which has a
-        gradient; where nearly all of them are zero it is several times what coding takes.
+        With noise in place of rounding (Ballé et al. 2017) the rate has a gradient at every latent, but where nearly
+        all of them are zero it is several times what coding takes, and its optimum is another.
 
         Args:
             images: shape (N, 3, H, W) in [-1, 1].
             levels: shape (N,).
-            generator: of the noise, on the images' device; without one latents are rounded for the rate too.
+            generator: of the noise, on the images' device; without one latents are rounded for the rate too, with the
+                gradient of the identity.
         """
         latents, hyper = self.encode(images, levels)
-        bits = self.prior(_coarse(hyper, _noise(hyper, generator)), levels).sum(dim=(1, 2, 3))
-        decoded, latent_bits = self._in_steps(latents, rounded(hyper), levels, _noise(latents, generator))
-        restored = self.restore(decoded, levels)
+        bits = self.prior(_coarse(hyper, generator), levels).sum(dim=(1, 2, 3))
+        distributed = self.in_steps(latents, rounded(hyper), levels)
+        bits = bits + distributed.bits(generator).sum(dim=(1, 2, 3))
+        restored = self.restore(distributed.decoded, levels)
         made = self.synthesis(restored, levels)[..., : images.shape[2], : images.shape[3]]
-        return Estimate(made, bits + latent_bits, restored)
+        return Estimate(made, bits, restored)
 
-    def _in_steps(self, latents: Tensor, hyper: Tensor, levels: Tensor, noise: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Return latents as the decoder will have them, and their bits, shape (N,); see `LatentCoder`."""
+    def in_steps(self, latents: Tensor, hyper: Tensor, levels: Tensor) -> Distributed:
+        """Return the distributions that latents are coded under, and what is decoded; see `LatentCoder`.
+
+        Args:
+            latents: shape (N, M, h, w).
+            hyper: whole numbers, shape (N, C, ceil(h / 4), ceil(w / 4)).
+            levels: shape (N,).
+        """
         raw = self.hyper_synthesis(hyper, levels)[..., : latents.shape[2], : latents.shape[3]]
         parameters, known = raw, torch.zeros_like(latents)
         masks = partition(tuple(latents.shape[1:]), context=self.context is not None)
@@ -103,9 +132,7 @@ class Hyperprior(nn.Module):
                 parameters = torch.where(mask.repeat(2, 1, 1), told, parameters)
             mean = _mean(parameters)
             known = torch.where(mask, rounded(latents - mean) + mean, known)
-        place = parameters.chunk(2, dim=1)[1]
-        bits = gaussian_bits(_coarse(latents - _mean(parameters), noise), scale_at(place))
-        return known, bits.sum(dim=(1, 2, 3))
+        return Distributed(latents, _mean(parameters), parameters.chunk(2, dim=1)[1], known)
 
 
 def rounded(values: Tensor) -> Tensor:
@@ -118,15 +145,11 @@ def _mean(parameters: Tensor) -> Tensor:
     return parameters.chunk(2, dim=1)[0].clamp(-_LARGEST_MEAN, _LARGEST_MEAN)
 
 
-def _noise(values: Tensor, generator: torch.Generator | None) -> Tensor | None:
-    """Return noise in [-0.5, 0.5) in place of rounding; none without a generator."""
+def _coarse(values: Tensor, generator: torch.Generator | None) -> Tensor:
+    """Return values with noise in [-0.5, 0.5) in place of rounding; rounded without a generator."""
     if generator is None:
-        return None
-    return torch.rand(values.shape, generator=generator, device=values.device, dtype=values.dtype) - 0.5
-
-
-def _coarse(values: Tensor, noise: Tensor | None) -> Tensor:
-    return values.round() if noise is None else values + noise
+        return rounded(values)
+    return values + torch.rand(values.shape, generator=generator, device=values.device, dtype=values.dtype) - 0.5
 
 
 def mean_squared_error(made: Tensor, images: Tensor) -> Tensor:

@@ -49,6 +49,34 @@ def test_a_gaussians_support_is_no_wider_than_its_tail_asks(scale: float) -> Non
     assert math.erfc((half - 0.5) / (scale * math.sqrt(2))) > 1e-5
 
 
+def test_a_gaussian_is_corrected_by_what_was_seen() -> None:
+    scales = [0.5, 2.0]
+    laplacian = np.exp(-np.arange(12) / 0.4) * np.where(np.arange(12), 2, 1)
+    seen = [np.round(1e6 * laplacian / laplacian.sum()).astype(np.int64), np.zeros(1, dtype=np.int64)]
+    plain, book = gaussian_tables(scales), gaussian_tables(scales, seen)
+    probabilities = np.concatenate([laplacian[:0:-1] / 2, laplacian[:1], laplacian[1:] / 2]) / laplacian.sum()
+    symbols = np.arange(-11, 12)
+
+    def length(tables: FrequencyTables) -> float:
+        bits = [tables.bits(np.array([symbol]), np.zeros(1, dtype=np.int32)) for symbol in symbols.tolist()]
+        return float(np.sum(probabilities * bits))
+
+    assert length(book) < 0.96 * length(plain)
+    assert length(book) < 1.005 * entropy(probabilities)
+    # No more than 1e-5 of what was seen is left to the escape.
+    half = -int(book.lows[0])
+    assert half > -plain.lows[0]
+    assert seen[0][half + 1 :].sum() <= 1e-5 * seen[0].sum() < seen[0][half:].sum()
+    # Where nothing was seen the Gaussian stands.
+    np.testing.assert_array_equal(book.table(1), plain.table(1))
+
+
+@pytest.mark.parametrize("seen", [[[1, 2]], [[1], [2], [3]], [[1], []], [[1], [-1]], [[1], [0.5]], [[1], [[2]]]])
+def test_what_cannot_have_been_seen_is_refused(seen: list[Any]) -> None:
+    with pytest.raises(CodecError, match="for each scale, none of them negative"):
+        gaussian_tables([1.0, 2.0], seen)
+
+
 def test_a_book_holds_its_tables_in_order() -> None:
     scales = [0.5, 9, 2]
     book = gaussian_tables(scales)

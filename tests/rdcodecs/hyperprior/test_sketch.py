@@ -79,7 +79,8 @@ def test_true_latents_are_as_far_off_as_the_autoencoder(small_prior: Path) -> No
 
 def test_encoder_and_sketches_learn_and_the_prior_stays(small_prior: Path, tmp_path: Path) -> None:
     # The latents of an untrained prior are small: their error counts for much.
-    settings = {"sketch": SketchSettings(weight_low=1, weight_high=1, latent_weight=1000, images=1)}
+    sketch = SketchSettings(weight_low=1, weight_high=1, latent_weight=1000, images=1)
+    settings = {"sketch": sketch, "fitted_from": 1}
     session = hyperprior_session(tmp_path, prior=small_prior, settings=settings, log_steps=1)
     assert session.prior is not None
     before = {name: value.clone() for name, value in session.prior.vae.state_dict().items()}

@@ -1,16 +1,21 @@
+import copy
+import dataclasses
 import itertools
 from pathlib import Path
 
 import pytest
 import torch
 
+from rdcodecs.entropy import gaussian_tables
+from rdcodecs.hyperprior.codec import HyperpriorCodec
 from rdcodecs.hyperprior.config import HyperpriorConfig
+from rdcodecs.hyperprior.likelihood import scale_table
 from rdcodecs.hyperprior.train.config import HyperpriorTrainConfig
 from rdcodecs.training.errors import TrainingError
 from rdcodecs.training.log import read_log
 from rdcodecs.training.loop import Budget, Report
 from rdcodecs.training.state import load_state
-from small_codecs import hyperprior_session
+from small_codecs import HYPERPRIOR, hyperprior_session, picture
 
 
 def test_lambdas_are_in_geometric_progression() -> None:
@@ -66,3 +71,39 @@ def test_it_goes_on_from_an_exported_model(tmp_path: Path) -> None:
     assert after["bpp_1"] == pytest.approx(before["bpp_1"], rel=0.05)
     with pytest.raises(TrainingError, match="another shape than the settings"):
         hyperprior_session(tmp_path / "third", start=start, settings={"model": HyperpriorConfig()})._task()
+
+
+def test_at_last_the_entropy_model_alone_is_fitted(tmp_path: Path) -> None:
+    shape = dataclasses.replace(HYPERPRIOR.model, context_width=8)
+    hyperprior_session(tmp_path / "first", settings={"model": shape, "fitted_from": 1}).train(Budget(steps=30))
+    start = tmp_path / "first" / "model" / "hyperprior"
+    session = hyperprior_session(tmp_path / "second", start=start, settings={"model": shape, "fitted_from": 0})
+    task = session._task()
+    before, weights = task.evaluate(), copy.deepcopy(task.average.model.state_dict())
+    for step in range(40):
+        task.step(step, step / 40)
+    after = task.evaluate()
+    assert after["bpp_1"] < 0.9 * before["bpp_1"]
+    assert after["psnr_1"] == pytest.approx(before["psnr_1"], abs=0.2)
+    fitted = {name for name, value in task.average.model.state_dict().items() if not torch.equal(value, weights[name])}
+    assert {name.split(".")[0] for name in fitted} == {"hyper_synthesis", "context"}
+
+
+def test_coarse_errors_count_as_weighed(tmp_path: Path) -> None:
+    def first_step(weight: float) -> dict[str, float]:
+        settings = {"lambda_low": 0.01, "lambda_high": 0.01, "coarse_weight": weight}
+        figures = hyperprior_session(tmp_path, settings=settings)._task().step(0, 0.0)
+        return {name: float(value) for name, value in figures.items()}
+
+    without, weighed = first_step(0.0), first_step(3.0)
+    assert without["coarse_mse"] == weighed["coarse_mse"] > 0
+    assert weighed["loss"] - without["loss"] == pytest.approx(0.01 * 3 * weighed["coarse_mse"], rel=1e-4)
+
+
+def test_latents_tables_know_what_was_counted(small_weights: Path) -> None:
+    codec = HyperpriorCodec(weights=str(small_weights), device="cpu")
+    images = [picture(64, 64, seed) for seed in range(4)]
+    counted = sum(codec.code(image, 1)[1].bits for image in images)
+    coder = codec.model.coder
+    coder._latent_tables = gaussian_tables(scale_table())
+    assert counted < sum(codec.code(image, 1)[1].bits for image in images)

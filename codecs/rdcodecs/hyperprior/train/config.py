@@ -39,6 +39,11 @@ class HyperpriorTrainConfig(CommonSettings):
         crop: side of the training crops in pixels.
         learning_rate: peak; it follows a cosine to nothing.
         batch: crops to a step; 0 picks 8 on a CPU and 64 on a GPU.
+        fitted_from: share of the training after which only the entropy model learns: the bits of latents that are
+            rounded, where noise stood in place of rounding before. After Guo et al. 2021, "Soft then hard: rethinking
+            the quantization in neural image compression", which trains the decoder on, too. 0 to begin with that (from
+            weights that are trained), 1 to leave it out.
+        coarse_weight: of the squared error of means over 16x16 pixels, beside that of pixels: colours of flat grounds.
         sketch: how sketches are judged, where the model draws some.
     """
 
@@ -48,6 +53,8 @@ class HyperpriorTrainConfig(CommonSettings):
     crop: int = 128
     learning_rate: float = 1e-3
     batch: int = 0
+    fitted_from: float = 0.75
+    coarse_weight: float = 0.0
     sketch: SketchSettings = field(default_factory=SketchSettings)
 
     @property

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from rdcodecs.entropy import FrequencyTables, counted_tables, gaussian_tables
-from rdcodecs.hyperprior.likelihood import scale_table
+from rdcodecs.hyperprior.likelihood import SCALES, scale_table
 from rdcodecs.hyperprior.model import Hyperprior
 from rdcodecs.hyperprior.weights import save_hyperprior
 from rdcodecs.pixels import to_tensor
@@ -22,28 +22,41 @@ def export_hyperprior(network: Hyperprior, images: Tensor, folder: Path, *, sket
 
     Args:
         network: trained.
-        images: training crops, uint8, shape (N, H, W, 3), on which the hyper-latents' tables are counted.
+        images: training crops, uint8, shape (N, H, W, 3), on which symbols are counted.
         folder: of the model.
         sketch_prior: digest of the latent space that its sketches lie in; empty where it draws none.
     """
-    hyper_tables = count_hyper_latents(network, images[:_COUNTED])
-    save_hyperprior(folder, network, hyper_tables, gaussian_tables(scale_table()), sketch_prior=sketch_prior)
+    save_hyperprior(folder, network, *count_symbols(network, images[:_COUNTED]), sketch_prior=sketch_prior)
 
 
 @torch.no_grad()
-def count_hyper_latents(network: Hyperprior, images: Tensor, batch: int = 16) -> FrequencyTables:
-    """Return a table of the hyper-latents of each level and channel, levels outermost."""
+def count_symbols(network: Hyperprior, images: Tensor, batch: int = 16) -> tuple[FrequencyTables, FrequencyTables]:
+    """Return the tables of hyper-latents and of latents.
+
+    Those of hyper-latents, one for each level and channel, levels outermost, are counted. Those of latents, one for
+    each entry of the scale table, are Gaussians corrected by what was counted: trained scales are not exact, and
+    what is coded under one is not quite a Gaussian.
+    """
     config = network.config
     device = next(network.parameters()).device
-    counts = np.zeros((config.levels, config.hyper_channels, 2 * _LARGEST + 1), dtype=np.int64)
+    hyper_counts = np.zeros((config.levels, config.hyper_channels, 2 * _LARGEST + 1), dtype=np.int64)
+    counts = np.zeros((SCALES, _LARGEST + 1), dtype=np.int64)
     for part in torch.split(images, batch):
         pixels = to_tensor(part.to(device))
         for level in range(config.levels):
-            hyper = network.encode(pixels, torch.full((len(part),), level, device=device))[1]
-            symbols = hyper.round().clamp(-_LARGEST, _LARGEST).long().add(_LARGEST).cpu()
+            levels = torch.full((len(part),), level, device=device)
+            latents, hyper = network.encode(pixels, levels)
+            whole = hyper.round().clamp(-_LARGEST, _LARGEST)
+            symbols = whole.long().add(_LARGEST).cpu()
             for channel in range(config.hyper_channels):
-                counts[level, channel] += np.bincount(symbols[:, channel].reshape(-1), minlength=2 * _LARGEST + 1)
-    return counted_tables([_trimmed(row) for row in counts.reshape(-1, 2 * _LARGEST + 1)])
+                hyper_counts[level, channel] += np.bincount(symbols[:, channel].reshape(-1), minlength=2 * _LARGEST + 1)
+            distributed = network.in_steps(latents, whole, levels)
+            magnitudes = (latents - distributed.means).round().abs().clamp(max=_LARGEST).long()
+            places = distributed.places.round().clamp(0, SCALES - 1).long()
+            pairs = (places * (_LARGEST + 1) + magnitudes).reshape(-1).cpu()
+            counts += np.bincount(pairs, minlength=counts.size).reshape(counts.shape)
+    hyper_tables = counted_tables([_trimmed(row) for row in hyper_counts.reshape(-1, 2 * _LARGEST + 1)])
+    return hyper_tables, gaussian_tables(scale_table(), list(counts))
 
 
 def _trimmed(row: np.ndarray) -> tuple[int, np.ndarray]:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from rdcodecs.codec import Image
 from rdcodecs.hyperprior.model import Hyperprior, mean_squared_error
@@ -18,6 +19,10 @@ _EVALUATED = 64
 _JUDGED = 8
 """Of these, on which sketches are judged: slow."""
 _SHOWN = 6
+_ERROR_BITS = 2.0
+"""What the squared rounding error of a latent weighs, in bits, as the entropy model is fitted."""
+_COARSE = 16
+"""Side in pixels of the squares whose means count besides."""
 
 
 class HyperpriorTask(Learner[Hyperprior]):
@@ -26,6 +31,8 @@ class HyperpriorTask(Learner[Hyperprior]):
     The loss is the document's, L = sum over levels of R_s + lambda_s·D_s, with two choices of ours: each image of a
     batch is coded at one level, drawn at random, and its term is divided by the root of its lambda; the loss at the
     highest rate would otherwise be some twenty times that at the lowest, and drown it.
+
+    At last the entropy model is fitted to what is really coded: see `HyperpriorTrainConfig.fitted_from`.
 
     Args:
         config: of the training.
@@ -64,24 +71,52 @@ class HyperpriorTask(Learner[Hyperprior]):
 
     def step(self, step: int, progress: float) -> Mapping[str, Tensor]:
         """Train for one step."""
-        config = self._config
-        generator = step_generator(config.seed, "hyperprior", step, self._device)
-        batch = random_crops(self._train, self._order(step), min(config.crop, self._train.shape[1]), generator)
+        begin = self._config.fitted_from
+        fitting = begin < 1 and progress >= begin
+        generator = step_generator(self._config.seed, "hyperprior", step, self._device)
+        # A small crop's border tells a context little; fitted, it costs nothing to see all of it.
+        side = self._train.shape[1] if fitting else min(self._config.crop, self._train.shape[1])
+        batch = random_crops(self._train, self._order(step), side, generator)
         images = batch.float().div_(127.5).sub_(1)
         levels = torch.randint(len(self._lambdas), (len(images),), generator=generator, device=self._device)
+        scale = (self._lambdas[-1] / self._lambdas[levels]).sqrt()
+        if fitting:
+            loss, shown = self._fit(images, levels, scale)
+            return self.descend(loss, step, (progress - begin) / (1 - begin)) | shown
+        loss, shown = self._distort(images, levels, scale, step, generator)
+        return self.descend(loss, step, progress / begin) | shown
+
+    def _fit(self, images: Tensor, levels: Tensor, scale: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the loss of the entropy model alone, and figures."""
+        with torch.no_grad():
+            latents, hyper = self.model.encode(images, levels)
+            hyper_bits = self.model.prior(hyper.round(), levels).sum(dim=(1, 2, 3))
+        distributed = self.model.in_steps(latents, hyper.round(), levels)
+        # A mean far off may be cheap where it rounds to the same number; what is decoded would suffer.
+        whole = (latents - distributed.means).detach().round()
+        errors = (whole + distributed.means - latents).square().sum(dim=(1, 2, 3))
+        bits = distributed.bits().sum(dim=(1, 2, 3))
+        pixels = images[0, 0].numel()
+        loss = ((bits + _ERROR_BITS * errors) / pixels * scale).mean()
+        return loss, {"bpp": (bits.detach() + hyper_bits).mean() / pixels, "rounding": errors.detach().mean() / pixels}
+
+    def _distort(
+        self, images: Tensor, levels: Tensor, scale: Tensor, step: int, generator: torch.Generator
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the loss of everything, rate and distortion, and figures."""
+        config = self._config
         # Without mixed precision: the bits of a latent are differences of nearly equal numbers.
         estimate = self.model(images, levels, generator)
         rate = estimate.bits / images[0, 0].numel()
         error = mean_squared_error(estimate.images, images)
-        weight = self._lambdas[levels]
-        scale = (self._lambdas[-1] / weight).sqrt()
-        loss = ((rate + weight * error) * scale).mean()
-        shown = {"bpp": rate.detach().mean(), "mse": error.detach().mean()}
+        coarse = mean_squared_error(*(functional.avg_pool2d(item, _COARSE) for item in (estimate.images, images)))
+        loss = ((rate + self._lambdas[levels] * (error + config.coarse_weight * coarse)) * scale).mean()
+        shown = {"bpp": rate.detach().mean(), "mse": error.detach().mean(), "coarse_mse": coarse.detach().mean()}
         if self._judge is not None and self.model.sketch is not None:
             sketches = self.model.sketch(estimate.latents, levels)
             judged, figures = self._judge(sketches, images, self._sketch_weights[levels] * scale, step)
             loss, shown = loss + judged, {**shown, **figures}
-        return self.descend(loss, step, progress) | shown
+        return loss, shown
 
     @torch.no_grad()
     def evaluate(self) -> dict[str, float]:
