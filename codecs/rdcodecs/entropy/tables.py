@@ -24,7 +24,8 @@ _TOTAL: Final = 1 << PRECISION
 _MAX_TABLES: Final = 1 << 16
 _TAIL: Final = 1e-5
 _MAX_SCALE: Final = 1024.0
-_GAUSSIAN_COUNT: Final = 4096
+_GAUSSIAN_COUNT: Final = 4096  # tables of scales that are hardly ever used stay what theory says
+_SEEN_TAIL: Final = 1e-4  # of each symbol more the others pay 2e-5 bits, of an escape some twenty
 _MAX_SYMBOLS: Final = 1 << 15  # in a uniform table of more, some would cost a whole bit more than others
 
 _Ints = npt.NDArray[np.integer]
@@ -180,13 +181,14 @@ class FrequencyTables:
 def gaussian_tables(scales: Sequence[float], seen: Sequence[npt.ArrayLike] | None = None) -> FrequencyTables:
     """Return a zero-mean Gaussian for each scale, integrated over bins of width one.
 
-    The support is symmetric, has at least -1, 0 and 1, and leaves 1e-5 or less to the escape. To be run when a model
-    is exported: the result goes into its weights.
+    The support is symmetric, has at least -1, 0 and 1, and leaves 1e-5 of the Gaussian or less to the escape. To be run
+    when a model is exported: the result goes into its weights.
 
     Args:
         scales: standard deviations, more than 0 and at most 1024.
         seen: for each scale how often the magnitudes 0, 1 ... were seen among symbols that are to be coded under it,
-            integers, shape (n,), not negative. They are added to the Gaussian as if that had been seen 4096 times.
+            integers, shape (n,), n from 1 to 32768, not negative. They are added to the Gaussian as if that had been
+            seen 4096 times, and the support is widened until 1e-4 of them or less are left to the escape.
 
     Raises:
         CodecError: a scale is out of range, there is none, or what was seen is not of that form.
@@ -199,8 +201,9 @@ def gaussian_tables(scales: Sequence[float], seen: Sequence[npt.ArrayLike] | Non
         raise CodecError(f"what was seen must be 1 to {_MAX_SYMBOLS} integers for each scale, none of them negative")
     lows, rows = [], []
     for scale, count in zip(values, counts, strict=True):
-        half = 1
-        while 2 * ndtr(-(half + 0.5) / scale) > _TAIL or count[half + 1 :].sum() > _TAIL * count.sum():
+        further = count.sum() - np.cumsum(count)  # than each magnitude
+        half = max(1, int(np.count_nonzero(further > _SEEN_TAIL * (count.sum() + _GAUSSIAN_COUNT))))
+        while 2 * ndtr(-(half + 0.5) / scale) > _TAIL:
             half += 1
         # What lies beyond each bin of 0 to half, on the negative side: there it does not drown in 1.
         beyond = ndtr(-(np.arange(half + 1) + 0.5) / scale)

@@ -46,6 +46,10 @@ class Distributed:
     places: Tensor
     decoded: Tensor
 
+    def symbols(self) -> Tensor:
+        """Return what is coded: whole numbers, without a gradient."""
+        return (self.latents - self.means).detach().round()
+
     def bits(self, generator: torch.Generator | None = None) -> Tensor:
         """Return the bits of each latent; `generator` as for `Hyperprior.forward`."""
         return gaussian_bits(_coarse(self.latents - self.means, generator), scale_at(self.places))

@@ -41,19 +41,20 @@ class Learner(Generic[_M]):
         self._rate = rate
         self._warmup = config.warmup
 
-    def descend(self, loss: Tensor, step: int, progress: float) -> dict[str, Tensor]:
+    def descend(self, loss: Tensor, step: int, progress: float, *, factor: float = 1.0) -> dict[str, Tensor]:
         """Take a step down a loss, and take the weights into the average.
 
         Args:
             loss: a scalar.
             step: counted from 0.
-            progress: of the training, 0 to 1.
+            progress: of the training, or of the part of it that has a cosine of its own, 0 to 1.
+            factor: of the learning rate.
 
         Returns:
             What is logged: the loss, the gradient's norm, the learning rate.
         """
         torch.autograd.backward(loss)
-        rate = self._rate * schedule(progress, step, self._warmup)
+        rate = factor * self._rate * schedule(progress, step, self._warmup)
         norm = update(self._optimizer, self._trained, rate)
         self.average.update(step)
         return {"loss": loss.detach(), "gradient": norm, "rate": torch.tensor(rate)}

@@ -63,7 +63,7 @@ def build_settings(cls: type[_T], values: Mapping[str, Any], source: Path) -> _T
     """Return settings from their JSON values; `source` is named in errors.
 
     Raises:
-        TrainingError: a setting does not exist.
+        TrainingError: a setting does not exist, or has a value that it cannot have.
     """
     kinds = get_type_hints(cls)
     known = {item.name for item in dataclasses.fields(cls)}  # type: ignore[arg-type]
@@ -76,7 +76,10 @@ def build_settings(cls: type[_T], values: Mapping[str, Any], source: Path) -> _T
         else:
             # JSON has no tuples.
             built[name] = tuple(value) if isinstance(value, list) else value
-    return cls(**built)
+    try:
+        return cls(**built)
+    except ValueError as error:
+        raise TrainingError(f"'{source}': {error}") from error
 
 
 def change(config: _T, changes: Mapping[str, str]) -> _T:
@@ -87,7 +90,7 @@ def change(config: _T, changes: Mapping[str, str]) -> _T:
         changes: setting → JSON value, e.g. ``{"autoencoder.batch": "16", "seed": "3"}``.
 
     Raises:
-        TrainingError: no such setting, or a value of the wrong type.
+        TrainingError: no such setting, or a value of the wrong type or out of range.
     """
     values = json.loads(to_json(config))
     for name, text in changes.items():

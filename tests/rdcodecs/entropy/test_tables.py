@@ -63,10 +63,12 @@ def test_a_gaussian_is_corrected_by_what_was_seen() -> None:
 
     assert length(book) < 0.96 * length(plain)
     assert length(book) < 1.005 * entropy(probabilities)
-    # No more than 1e-5 of what was seen is left to the escape.
+    # No more than 1e-4 of what was seen is left to the escape.
     half = -int(book.lows[0])
     assert half > -plain.lows[0]
-    assert seen[0][half + 1 :].sum() <= 1e-5 * seen[0].sum() < seen[0][half:].sum()
+    assert seen[0][half + 1 :].sum() <= 1e-4 * (seen[0].sum() + 4096) < seen[0][half:].sum()
+    # One that strayed does not make a table of hundreds.
+    assert gaussian_tables(scales[:1], [[90_000, *[0] * 200, 1]]).sizes[0] == plain.sizes[0]
     # Where nothing was seen the Gaussian stands.
     np.testing.assert_array_equal(book.table(1), plain.table(1))
 

@@ -1,7 +1,9 @@
 import copy
 import dataclasses
 import itertools
+import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -14,6 +16,7 @@ from rdcodecs.hyperprior.train.config import HyperpriorTrainConfig
 from rdcodecs.training.errors import TrainingError
 from rdcodecs.training.log import read_log
 from rdcodecs.training.loop import Budget, Report
+from rdcodecs.training.settings import change
 from rdcodecs.training.state import load_state
 from small_codecs import HYPERPRIOR, hyperprior_session, picture
 
@@ -26,21 +29,26 @@ def test_lambdas_are_in_geometric_progression() -> None:
 
 
 def test_it_learns(tmp_path: Path) -> None:
-    hyperprior_session(tmp_path, log_steps=1).train(Budget(steps=60))
-    losses = [line["loss"] for line in read_log(tmp_path / "stage-1") if line["kind"] == "train"]
-    assert sum(losses[-10:]) < 0.6 * sum(losses[:10])
+    hyperprior_session(tmp_path, log_steps=1, settings={"fitted_from": 1}).train(Budget(steps=60))
+    lines = [line for line in read_log(tmp_path / "stage-1") if line["kind"] == "train"]
+    for name, share in (("loss", 0.6), ("mse", 0.95)):
+        values = [line[name] for line in lines]
+        assert sum(values[-10:]) < share * sum(values[:10]), name
     held_out = [line for line in read_log(tmp_path / "stage-1") if line["kind"] == "held_out"][-1]
     assert held_out["bpp_1"] > held_out["bpp_0"]
 
 
-@pytest.mark.parametrize("sketches", [False, True])
-def test_a_training_that_crashed_goes_on_the_same(sketches: bool, small_prior: Path, tmp_path: Path) -> None:
-    prior = small_prior if sketches else None
-    hyperprior_session(tmp_path / "whole", prior=prior).train(Budget(steps=6))
-    crashing = hyperprior_session(tmp_path / "parts", prior=prior, report=crash, log_steps=1, save_seconds=0)
+@pytest.mark.parametrize(("sketches", "fitted_from"), [(False, 0.75), (True, 0.75), (False, 0.5), (False, 0.0)])
+def test_a_training_that_crashed_goes_on_the_same(
+    sketches: bool, fitted_from: float, small_prior: Path, tmp_path: Path
+) -> None:
+    # The crash is before the fit of the entropy model, or in it.
+    same: dict[str, Any] = {"prior": small_prior if sketches else None, "settings": {"fitted_from": fitted_from}}
+    hyperprior_session(tmp_path / "whole", **same).train(Budget(steps=6))
+    crashing = hyperprior_session(tmp_path / "parts", **same, report=crash, log_steps=1, save_seconds=0)
     with pytest.raises(ZeroDivisionError):
         crashing.train(Budget(steps=6))
-    hyperprior_session(tmp_path / "parts", prior=prior).train(Budget(steps=6))
+    hyperprior_session(tmp_path / "parts", **same).train(Budget(steps=6))
     states = [load_state(tmp_path / name / "stage-1") for name in ("whole", "parts")]
     assert states[0] is not None
     assert states[1] is not None
@@ -86,7 +94,13 @@ def test_at_last_the_entropy_model_alone_is_fitted(tmp_path: Path) -> None:
     assert after["bpp_1"] < 0.9 * before["bpp_1"]
     assert after["psnr_1"] == pytest.approx(before["psnr_1"], abs=0.2)
     fitted = {name for name, value in task.average.model.state_dict().items() if not torch.equal(value, weights[name])}
-    assert {name.split(".")[0] for name in fitted} == {"hyper_synthesis", "context"}
+    assert {name.split(".")[0] for name in fitted} == {"hyper_synthesis", "context", "prior"}
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.5, 75, float("nan")])
+def test_a_share_that_is_none_is_refused(share: float) -> None:
+    with pytest.raises(TrainingError, match="a share of the training, from 0 to 1"):
+        change(HYPERPRIOR, {"fitted_from": json.dumps(share)})
 
 
 def test_coarse_errors_count_as_weighed(tmp_path: Path) -> None:

@@ -36,13 +36,13 @@ class HyperpriorTrainConfig(CommonSettings):
         model: its shape.
         lambda_low: weight of the squared error (8-bit levels) against bits a pixel, at the lowest level.
         lambda_high: likewise at the highest; those between are in geometric progression.
-        crop: side of the training crops in pixels.
-        learning_rate: peak; it follows a cosine to nothing.
+        crop: side of the training crops in pixels; those that the entropy model is fitted to have the side `store`.
+        learning_rate: peak; it follows a cosine to nothing, and another for the fit.
         batch: crops to a step; 0 picks 8 on a CPU and 64 on a GPU.
         fitted_from: share of the training after which only the entropy model learns: the bits of latents that are
             rounded, where noise stood in place of rounding before. After Guo et al. 2021, "Soft then hard: rethinking
             the quantization in neural image compression", which trains the decoder on, too. 0 to begin with that (from
-            weights that are trained), 1 to leave it out.
+            weights that are trained), 1 to leave it out; above 0.9 the average of the weights keeps little of it.
         coarse_weight: of the squared error of means over 16x16 pixels, beside that of pixels: colours of flat grounds.
         sketch: how sketches are judged, where the model draws some.
     """
@@ -56,6 +56,10 @@ class HyperpriorTrainConfig(CommonSettings):
     fitted_from: float = 0.75
     coarse_weight: float = 0.0
     sketch: SketchSettings = field(default_factory=SketchSettings)
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.fitted_from <= 1:
+            raise ValueError(f"fitted_from is {self.fitted_from}: a share of the training, from 0 to 1")
 
     @property
     def lambdas(self) -> list[float]:

@@ -14,7 +14,9 @@ from rdcodecs.pixels import to_tensor
 
 _LARGEST = 255
 _COUNTED = 512
-"""Crops on which hyper-latents are counted."""
+"""Crops on which symbols are counted, from all over the images."""
+_LARGEST_LATENT = 4095
+"""Magnitude from which on latents count as one."""
 
 
 def export_hyperprior(network: Hyperprior, images: Tensor, folder: Path, *, sketch_prior: str = "") -> None:
@@ -26,7 +28,12 @@ def export_hyperprior(network: Hyperprior, images: Tensor, folder: Path, *, sket
         folder: of the model.
         sketch_prior: digest of the latent space that its sketches lie in; empty where it draws none.
     """
-    save_hyperprior(folder, network, *count_symbols(network, images[:_COUNTED]), sketch_prior=sketch_prior)
+    save_hyperprior(
+        folder,
+        network,
+        *count_symbols(network, images[:: max(1, len(images) // _COUNTED)][:_COUNTED]),
+        sketch_prior=sketch_prior,
+    )
 
 
 @torch.no_grad()
@@ -40,7 +47,7 @@ def count_symbols(network: Hyperprior, images: Tensor, batch: int = 16) -> tuple
     config = network.config
     device = next(network.parameters()).device
     hyper_counts = np.zeros((config.levels, config.hyper_channels, 2 * _LARGEST + 1), dtype=np.int64)
-    counts = np.zeros((SCALES, _LARGEST + 1), dtype=np.int64)
+    counts = np.zeros((SCALES, _LARGEST_LATENT + 1), dtype=np.int64)
     for part in torch.split(images, batch):
         pixels = to_tensor(part.to(device))
         for level in range(config.levels):
@@ -51,9 +58,9 @@ def count_symbols(network: Hyperprior, images: Tensor, batch: int = 16) -> tuple
             for channel in range(config.hyper_channels):
                 hyper_counts[level, channel] += np.bincount(symbols[:, channel].reshape(-1), minlength=2 * _LARGEST + 1)
             distributed = network.in_steps(latents, whole, levels)
-            magnitudes = (latents - distributed.means).round().abs().clamp(max=_LARGEST).long()
+            magnitudes = distributed.symbols().abs().clamp(max=_LARGEST_LATENT).long()
             places = distributed.places.round().clamp(0, SCALES - 1).long()
-            pairs = (places * (_LARGEST + 1) + magnitudes).reshape(-1).cpu()
+            pairs = (places * counts.shape[1] + magnitudes).reshape(-1).cpu()
             counts += np.bincount(pairs, minlength=counts.size).reshape(counts.shape)
     hyper_tables = counted_tables([_trimmed(row) for row in hyper_counts.reshape(-1, 2 * _LARGEST + 1)])
     return hyper_tables, gaussian_tables(scale_table(), list(counts))

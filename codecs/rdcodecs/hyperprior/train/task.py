@@ -21,8 +21,10 @@ _JUDGED = 8
 _SHOWN = 6
 _ERROR_BITS = 2.0
 """What the squared rounding error of a latent weighs, in bits, as the entropy model is fitted."""
-_COARSE = 16
+_SQUARE = 16
 """Side in pixels of the squares whose means count besides."""
+_RAMP = 0.03
+"""Share of the fit over which its learning rate rises: the optimiser's moments are of another loss."""
 
 
 class HyperpriorTask(Learner[Hyperprior]):
@@ -74,7 +76,7 @@ class HyperpriorTask(Learner[Hyperprior]):
         begin = self._config.fitted_from
         fitting = begin < 1 and progress >= begin
         generator = step_generator(self._config.seed, "hyperprior", step, self._device)
-        # A small crop's border tells a context little; fitted, it costs nothing to see all of it.
+        # A small crop's border tells a context little, and without gradients of the transforms there is room for more.
         side = self._train.shape[1] if fitting else min(self._config.crop, self._train.shape[1])
         batch = random_crops(self._train, self._order(step), side, generator)
         images = batch.float().div_(127.5).sub_(1)
@@ -82,7 +84,8 @@ class HyperpriorTask(Learner[Hyperprior]):
         scale = (self._lambdas[-1] / self._lambdas[levels]).sqrt()
         if fitting:
             loss, shown = self._fit(images, levels, scale)
-            return self.descend(loss, step, (progress - begin) / (1 - begin)) | shown
+            passed = (progress - begin) / (1 - begin)
+            return self.descend(loss, step, passed, factor=min(1.0, 0.01 + passed / _RAMP)) | shown
         loss, shown = self._distort(images, levels, scale, step, generator)
         return self.descend(loss, step, progress / begin) | shown
 
@@ -90,15 +93,13 @@ class HyperpriorTask(Learner[Hyperprior]):
         """Return the loss of the entropy model alone, and figures."""
         with torch.no_grad():
             latents, hyper = self.model.encode(images, levels)
-            hyper_bits = self.model.prior(hyper.round(), levels).sum(dim=(1, 2, 3))
         distributed = self.model.in_steps(latents, hyper.round(), levels)
         # A mean far off may be cheap where it rounds to the same number; what is decoded would suffer.
-        whole = (latents - distributed.means).detach().round()
-        errors = (whole + distributed.means - latents).square().sum(dim=(1, 2, 3))
-        bits = distributed.bits().sum(dim=(1, 2, 3))
+        errors = (distributed.symbols() + distributed.means - latents).square().sum(dim=(1, 2, 3))
+        bits = self.model.prior(hyper.round(), levels).sum(dim=(1, 2, 3)) + distributed.bits().sum(dim=(1, 2, 3))
         pixels = images[0, 0].numel()
         loss = ((bits + _ERROR_BITS * errors) / pixels * scale).mean()
-        return loss, {"bpp": (bits.detach() + hyper_bits).mean() / pixels, "rounding": errors.detach().mean() / pixels}
+        return loss, {"fitted_bpp": bits.detach().mean() / pixels, "rounding": errors.detach().mean() / pixels}
 
     def _distort(
         self, images: Tensor, levels: Tensor, scale: Tensor, step: int, generator: torch.Generator
@@ -109,7 +110,7 @@ class HyperpriorTask(Learner[Hyperprior]):
         estimate = self.model(images, levels, generator)
         rate = estimate.bits / images[0, 0].numel()
         error = mean_squared_error(estimate.images, images)
-        coarse = mean_squared_error(*(functional.avg_pool2d(item, _COARSE) for item in (estimate.images, images)))
+        coarse = mean_squared_error(*(_means(item) for item in (estimate.images, images)))
         loss = ((rate + self._lambdas[levels] * (error + config.coarse_weight * coarse)) * scale).mean()
         shown = {"bpp": rate.detach().mean(), "mse": error.detach().mean(), "coarse_mse": coarse.detach().mean()}
         if self._judge is not None and self.model.sketch is not None:
@@ -157,3 +158,7 @@ class HyperpriorTask(Learner[Hyperprior]):
             made.append(estimate.images.clamp(-1, 1).cpu())
             bits.append(estimate.bits.cpu())
         return torch.cat(made), torch.cat(bits)
+
+
+def _means(images: Tensor) -> Tensor:
+    return functional.avg_pool2d(images, _SQUARE, ceil_mode=True)
