@@ -31,7 +31,7 @@ class Estimate:
 
 
 @dataclass(frozen=True)
-class Distributed:
+class LatentDistribution:
     """Latents, how they are distributed, and what is decoded, all of shape (N, M, h, w).
 
     Attributes:
@@ -113,13 +113,13 @@ class Hyperprior(nn.Module):
         """
         latents, hyper = self.encode(images, levels)
         bits = self.prior(_coarse(hyper, generator), levels).sum(dim=(1, 2, 3))
-        distributed = self.in_steps(latents, rounded(hyper), levels)
-        bits = bits + distributed.bits(generator).sum(dim=(1, 2, 3))
-        restored = self.restore(distributed.decoded, levels)
+        distribution = self.distribution(latents, rounded(hyper), levels)
+        bits = bits + distribution.bits(generator).sum(dim=(1, 2, 3))
+        restored = self.restore(distribution.decoded, levels)
         made = self.synthesis(restored, levels)[..., : images.shape[2], : images.shape[3]]
         return Estimate(made, bits, restored)
 
-    def in_steps(self, latents: Tensor, hyper: Tensor, levels: Tensor) -> Distributed:
+    def distribution(self, latents: Tensor, hyper: Tensor, levels: Tensor) -> LatentDistribution:
         """Return the distributions that latents are coded under, and what is decoded; see `LatentCoder`.
 
         Args:
@@ -136,7 +136,7 @@ class Hyperprior(nn.Module):
                 parameters = torch.where(mask.repeat(2, 1, 1), told, parameters)
             mean = _mean(parameters)
             known = torch.where(mask, rounded(latents - mean) + mean, known)
-        return Distributed(latents, _mean(parameters), parameters.chunk(2, dim=1)[1], known)
+        return LatentDistribution(latents, _mean(parameters), parameters.chunk(2, dim=1)[1], known)
 
 
 def rounded(values: Tensor) -> Tensor:

@@ -200,8 +200,8 @@ def test_a_latent_says_nothing_of_those_before_it_and_beside_it(network: Context
     seen: list[Tensor] = []
     hook = network.register_forward_hook(lambda _, __, parameters: seen.append(parameters))
     with torch.no_grad():
-        model.in_steps(latents, hyper, levels)
-        model.in_steps(changed, hyper, levels)
+        model.distribution(latents, hyper, levels)
+        model.distribution(changed, hyper, levels)
     hook.remove()
     before, after = seen[: STEPS - 1], seen[STEPS - 1 :]
     for later, (one, other) in enumerate(zip(before, after, strict=True), start=1):
@@ -220,7 +220,7 @@ def test_coder_and_network_agree(trained: Path) -> None:
     network.context.register_forward_hook(lambda _, __, parameters: seen.append(parameters[0]))
     with torch.no_grad():
         latents, hyper = network.encode(image, torch.tensor([1]))
-        network.in_steps(latents, hyper.round(), torch.tensor([1]))
+        network.distribution(latents, hyper.round(), torch.tensor([1]))
     found: list[tuple[np.ndarray, ...]] = []
 
     def symbols(mask: np.ndarray, mean: np.ndarray, index: np.ndarray) -> np.ndarray:
@@ -255,7 +255,7 @@ def test_what_is_known_makes_the_rest_cheaper() -> None:
     for _ in range(100):
         flat = 4 * torch.randn(4, 6, 1, 1).expand(4, 6, 8, 8)
         hyper = torch.zeros(4, 5, 2, 2)
-        cost = model.in_steps(flat, hyper, levels).bits(generator).sum(dim=(1, 2, 3)).mean()
+        cost = model.distribution(flat, hyper, levels).bits(generator).sum(dim=(1, 2, 3)).mean()
         optimizer.zero_grad()
         torch.autograd.backward(cost)
         optimizer.step()

@@ -28,12 +28,9 @@ def export_hyperprior(network: Hyperprior, images: Tensor, folder: Path, *, sket
         folder: of the model.
         sketch_prior: digest of the latent space that its sketches lie in; empty where it draws none.
     """
-    save_hyperprior(
-        folder,
-        network,
-        *count_symbols(network, images[:: max(1, len(images) // _COUNTED)][:_COUNTED]),
-        sketch_prior=sketch_prior,
-    )
+    counted = images[:: max(1, len(images) // _COUNTED)][:_COUNTED]
+    hyper_tables, latent_tables = count_symbols(network, counted)
+    save_hyperprior(folder, network, hyper_tables, latent_tables, sketch_prior=sketch_prior)
 
 
 @torch.no_grad()
@@ -57,9 +54,9 @@ def count_symbols(network: Hyperprior, images: Tensor, batch: int = 16) -> tuple
             symbols = whole.long().add(_LARGEST).cpu()
             for channel in range(config.hyper_channels):
                 hyper_counts[level, channel] += np.bincount(symbols[:, channel].reshape(-1), minlength=2 * _LARGEST + 1)
-            distributed = network.in_steps(latents, whole, levels)
-            magnitudes = distributed.symbols().abs().clamp(max=_LARGEST_LATENT).long()
-            places = distributed.places.round().clamp(0, SCALES - 1).long()
+            distribution = network.distribution(latents, whole, levels)
+            magnitudes = distribution.symbols().abs().clamp(max=_LARGEST_LATENT).long()
+            places = distribution.places.round().clamp(0, SCALES - 1).long()
             pairs = (places * counts.shape[1] + magnitudes).reshape(-1).cpu()
             counts += np.bincount(pairs, minlength=counts.size).reshape(counts.shape)
     hyper_tables = counted_tables([_trimmed(row) for row in hyper_counts.reshape(-1, 2 * _LARGEST + 1)])

@@ -83,25 +83,26 @@ class HyperpriorTask(Learner[Hyperprior]):
         levels = torch.randint(len(self._lambdas), (len(images),), generator=generator, device=self._device)
         scale = (self._lambdas[-1] / self._lambdas[levels]).sqrt()
         if fitting:
-            loss, shown = self._fit(images, levels, scale)
+            loss, shown = self._entropy_loss(images, levels, scale)
             passed = (progress - begin) / (1 - begin)
             return self.descend(loss, step, passed, factor=min(1.0, 0.01 + passed / _RAMP)) | shown
-        loss, shown = self._distort(images, levels, scale, step, generator)
+        loss, shown = self._rate_distortion_loss(images, levels, scale, step, generator)
         return self.descend(loss, step, progress / begin) | shown
 
-    def _fit(self, images: Tensor, levels: Tensor, scale: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+    def _entropy_loss(self, images: Tensor, levels: Tensor, scale: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the loss of the entropy model alone, and figures."""
         with torch.no_grad():
             latents, hyper = self.model.encode(images, levels)
-        distributed = self.model.in_steps(latents, hyper.round(), levels)
+            whole = hyper.round()
+        distribution = self.model.distribution(latents, whole, levels)
         # A mean far off may be cheap where it rounds to the same number; what is decoded would suffer.
-        errors = (distributed.symbols() + distributed.means - latents).square().sum(dim=(1, 2, 3))
-        bits = self.model.prior(hyper.round(), levels).sum(dim=(1, 2, 3)) + distributed.bits().sum(dim=(1, 2, 3))
+        errors = (distribution.symbols() + distribution.means - latents).square().sum(dim=(1, 2, 3))
+        bits = self.model.prior(whole, levels).sum(dim=(1, 2, 3)) + distribution.bits().sum(dim=(1, 2, 3))
         pixels = images[0, 0].numel()
         loss = ((bits + _ERROR_BITS * errors) / pixels * scale).mean()
         return loss, {"fitted_bpp": bits.detach().mean() / pixels, "rounding": errors.detach().mean() / pixels}
 
-    def _distort(
+    def _rate_distortion_loss(
         self, images: Tensor, levels: Tensor, scale: Tensor, step: int, generator: torch.Generator
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the loss of everything, rate and distortion, and figures."""
