@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
+from scipy.interpolate import PchipInterpolator
 
 from rdbench.bd import (
     RESAMPLES,
@@ -17,7 +18,7 @@ from rdbench.bd import (
     image_bd_rates,
     paired_curves,
 )
-from rdbench.curves import CurveData, CurveError, CurveSource, curve_data, metric_info
+from rdbench.curves import Curve, CurveData, CurveError, CurveSource, curve_data, metric_info
 from rdbench.errors import BenchError, did_you_mean
 from rdbench.integrals import Method
 
@@ -38,6 +39,8 @@ class Comparison:
         encode_ratio: mean encode time of `new` over that of `base`, over the common images and all rates; NaN
             where a time is not known.
         decode_ratio: the same for decoding.
+        at: rate in bits per pixel → quality of `base` and of `new` there, on their mean curves; rates that one of the
+            curves does not reach are left out.
         notes: what a reader must know, and why a figure is missing.
     """
 
@@ -50,6 +53,7 @@ class Comparison:
     by_image: Mapping[str, float] = field(default_factory=dict)
     encode_ratio: float = np.nan
     decode_ratio: float = np.nan
+    at: Mapping[float, tuple[float, float]] = field(default_factory=dict)
     notes: tuple[str, ...] = field(default=())
 
     @property
@@ -110,16 +114,22 @@ def compare_curves(
     *,
     method: Method = "pchip",
     resamples: int = RESAMPLES,
+    at: Sequence[float] = (),
 ) -> list[Comparison]:
-    """Compare two curves, either of which may be a published one; see `compare`."""
+    """Compare two curves, either of which may be a published one; see `compare`.
+
+    `at` are rates in bits per pixel, where qualities are read off both curves besides.
+    """
     if metrics is None:
         metrics = [name for name in base.metrics if name in new.metrics]
         if not metrics:
             raise CurveError(f"'{base.name}' and '{new.name}' have no metric in common")
-    return [_compare(base, new, metric, method, resamples) for metric in metrics]
+    return [_compare(base, new, metric, method, resamples, at) for metric in metrics]
 
 
-def _compare(base: CurveSource, new: CurveSource, metric: str, method: Method, resamples: int) -> Comparison:
+def _compare(
+    base: CurveSource, new: CurveSource, metric: str, method: Method, resamples: int, at: Sequence[float]
+) -> Comparison:
     metric_info(metric)
     try:
         anchor, test, found = paired_curves(base, new, metric)
@@ -149,6 +159,13 @@ def _compare(base: CurveSource, new: CurveSource, metric: str, method: Method, r
             by_image = dict(zip(anchor.images, image_bd_rates(anchor, test, method=method).tolist(), strict=True))
         except BDError as error:
             notes.append(str(error))
+    read: dict[float, tuple[float, float]] = {}
+    for bpp in at:
+        pair = _quality_at(anchor, bpp), _quality_at(test, bpp)
+        if np.isnan(pair).any():
+            notes.append(f"at {bpp:g} bpp there is no quality: one of the curves does not reach it")
+        else:
+            read[bpp] = pair
     return Comparison(
         base.name,
         new.name,
@@ -159,8 +176,18 @@ def _compare(base: CurveSource, new: CurveSource, metric: str, method: Method, r
         by_image=by_image,
         encode_ratio=_time_ratio(base, new, "encode_s", anchor.images),
         decode_ratio=_time_ratio(base, new, "decode_s", anchor.images),
+        at=read,
         notes=tuple(dict.fromkeys(notes)),
     )
+
+
+def _quality_at(curve: Curve, bpp: float) -> float:
+    """Return the mean curve's quality at a rate, by monotone pieces over log rate; NaN where it does not reach."""
+    points = curve.finite()
+    rates = points.bpp
+    if len(rates) < 2 or rates[0] <= 0 or np.any(np.diff(rates) <= 0) or not rates[0] <= bpp <= rates[-1]:
+        return np.nan
+    return float(PchipInterpolator(np.log(rates), points.quality)(np.log(bpp)))
 
 
 def _changed_images(base: CurveSource, new: CurveSource, images: Iterable[str]) -> set[str]:

@@ -34,6 +34,22 @@ def test_the_figures_are_those_of_the_two_curves(base, new):
     assert psnr.decode_ratio == pytest.approx(1)
 
 
+def test_qualities_are_read_off_the_curves_at_a_rate(base, new):
+    anchor, test = curve_data(base, "vtm"), curve_data(new, "ours")
+    curve = rd_curve(base, "vtm", "psnr")
+    between = float(np.sqrt(curve.bpp[1] * curve.bpp[2]))
+    (psnr,) = compare_curves(anchor, test, ["psnr"], at=[float(curve.bpp[1]), between, 99.0])
+    assert list(psnr.at) == [float(curve.bpp[1]), between]
+    assert "at 99 bpp there is no quality: one of the curves does not reach it" in psnr.notes
+    before, now = psnr.at[float(curve.bpp[1])]
+    assert before == pytest.approx(float(curve.quality[1]))
+    assert now > before
+    assert curve.quality[1] < psnr.at[between][0] < curve.quality[2]
+    # What `ours` needs 20 % fewer bits for is what it has there.
+    (same,) = compare_curves(anchor, test, ["psnr"], at=[0.8 * float(curve.bpp[1])])
+    assert same.at[0.8 * float(curve.bpp[1])][1] == pytest.approx(float(curve.quality[1]))
+
+
 def test_every_metric_both_have_is_compared(base, new):
     new["lpips_alex"] = np.nan
     assert [c.metric for c in compare(base, "vtm", new, "ours")] == ["psnr", "ms_ssim"]

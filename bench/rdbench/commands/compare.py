@@ -40,6 +40,14 @@ def add_parser(commands: "Commands") -> None:
         help="also name the N images on which NEW does worst, by each metric",
     )
     parser.add_argument(
+        "--at",
+        type=float,
+        action="append",
+        default=[],
+        metavar="BPP",
+        help="also read both qualities off the curves at this rate; may be given again",
+    )
+    parser.add_argument(
         "--fail-if",
         action="append",
         default=[],
@@ -56,7 +64,7 @@ def execute(options: argparse.Namespace) -> int:
 
     bounds = [Bound.parse(text) for text in options.fail_if]
     (base, base_images), (new, new_images) = (find_curve(name, options.results) for name in (options.base, options.new))
-    comparisons = compare_curves(base, new, options.metric, method=options.method)
+    comparisons = compare_curves(base, new, options.metric, method=options.method, at=options.at)
     same = base.name == new.name
     names = (options.new, options.base) if same else (new.name, base.name)
     images = f", {comparisons[0].n_images} images" if comparisons[0].n_images else ""
@@ -190,6 +198,10 @@ def _remarks(comparisons: Sequence["Comparison"], worst: int) -> list[str]:
         images = ", ".join(f"{image} {value:+.1f} %" for image, value in comparison.worst(worst))
         if images:
             lines.append(f"{comparison.metric}, worst images by BD-rate: {images}")
+        for bpp, (before, now) in comparison.at.items():
+            lines.append(
+                f"{comparison.metric} at {bpp:g} bpp: {now:.4g}, {comparison.base} {before:.4g} ({now - before:+.3g})"
+            )
     by_note: dict[str, list[str]] = {}
     for comparison in comparisons:
         for note in comparison.notes:
