@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
-from scipy.interpolate import PchipInterpolator
 
 from rdbench.bd import (
     RESAMPLES,
@@ -183,6 +182,8 @@ def _compare(
 
 def _quality_at(curve: Curve, bpp: float) -> float:
     """Return the mean curve's quality at a rate, by monotone pieces over log rate; NaN where it does not reach."""
+    from scipy.interpolate import PchipInterpolator
+
     points = curve.finite()
     rates = points.bpp
     if len(rates) < 2 or rates[0] <= 0 or np.any(np.diff(rates) <= 0) or not rates[0] <= bpp <= rates[-1]:
