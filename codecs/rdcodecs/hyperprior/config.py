@@ -27,6 +27,9 @@ class HyperpriorConfig:
             such decoder. Our choice: the document's stage 1 knows no diffusion model.
         sketch_stride: pixels to a sample of that latent, 4, 8 or 16.
         sketch_blocks: residual blocks of that decoder at each of its sizes.
+        rounding_offset: f in sign(x)·floor(abs(x) + f), by which the encoder rounds latents less their means, at the
+            lowest level; it goes evenly to 0.5, to the nearest, at the highest. From 0.5 to below 1; above 0.5 the bin
+            of zero is narrower: where nearly all is zero, what is left is worth more than squared error says.
     """
 
     levels: int = 8
@@ -39,6 +42,7 @@ class HyperpriorConfig:
     sketch_channels: int = 0
     sketch_stride: int = 8
     sketch_blocks: int = 1
+    rounding_offset: float = 0.5
 
     def __post_init__(self) -> None:
         if self.sketch_stride not in (4, 8, STRIDE):
@@ -47,6 +51,14 @@ class HyperpriorConfig:
             raise ValueError(f"sketch_blocks is {self.sketch_blocks}: at least 1")
         if self.context_width < 0:
             raise ValueError(f"context_width is {self.context_width}: a number of channels, or 0 for no context model")
+        if not 0.5 <= self.rounding_offset < 1:
+            raise ValueError(f"rounding_offset is {self.rounding_offset}: from 0.5, to the nearest, to below 1")
+
+    @property
+    def rounding_excess(self) -> list[float]:
+        """How much earlier than at the half latents are rounded away from zero, at each level."""
+        most, last = self.rounding_offset - 0.5, max(1, self.levels - 1)
+        return [most * (1 - level / last) for level in range(self.levels)]
 
     def as_dict(self) -> dict[str, Any]:
         """Return it as plain data; what older versions did not know is left out at its default: digests stay."""
@@ -57,4 +69,6 @@ class HyperpriorConfig:
             del values["sketch_blocks"]
         if not self.context_width:
             del values["context_width"]
+        if self.rounding_offset == HyperpriorConfig.rounding_offset:
+            del values["rounding_offset"]
         return values

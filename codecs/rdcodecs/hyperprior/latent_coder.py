@@ -77,7 +77,7 @@ class LatentCoder:
 
         def put(mask: Masks, mean: Means, index: Symbols) -> Symbols:
             nonlocal bits
-            symbols = _symbols(latents[mask], mean)
+            symbols = self._symbols(latents[mask], mean, level)
             encoder.put(symbols, index, self._latent_tables)
             bits += self._latent_tables.bits(symbols, index)
             return symbols
@@ -87,7 +87,11 @@ class LatentCoder:
 
     def rounded(self, latents: Floats, hyper: Floats, level: int) -> Floats:
         """Return what the decoder will have of latents, without coding them; arguments as for `encode`."""
-        return self._in_steps(_whole(hyper), level, latents.shape, lambda mask, mean, _: _symbols(latents[mask], mean))
+
+        def symbols_of(mask: Masks, mean: Means, _: Symbols) -> Symbols:
+            return self._symbols(latents[mask], mean, level)
+
+        return self._in_steps(_whole(hyper), level, latents.shape, symbols_of)
 
     def decode(self, payload: bytes, level: int, size: tuple[int, int]) -> Floats:
         """Return the latents of `encode`, float32, shape (M, h, w).
@@ -107,6 +111,12 @@ class LatentCoder:
         made = self._in_steps(hyper, level, whole, lambda _, __, index: decoder.get(index, self._latent_tables))
         decoder.finish()
         return made
+
+    def _symbols(self, latents: Floats, mean: Means, level: int) -> Symbols:
+        residuals = latents - mean
+        excess = self._config.rounding_excess[level]
+        symbols: Symbols = np.rint(residuals + np.sign(residuals) * excess).astype(np.int32)
+        return symbols
 
     def _hyper_index(self, level: int, shape: tuple[int, ...]) -> npt.NDArray[np.int32]:
         channels = np.arange(shape[0], dtype=np.int32) + level * shape[0]
@@ -137,11 +147,6 @@ class LatentCoder:
             index = np.rint(place).clip(0, len(self._latent_tables) - 1).astype(np.int32)
             known[mask] = symbols_of(mask, mean, index) + mean
         return known.astype(np.float32)
-
-
-def _symbols(latents: Floats, mean: Means) -> Symbols:
-    symbols: Symbols = np.rint(latents - mean).astype(np.int32)
-    return symbols
 
 
 def _whole(hyper: Floats) -> npt.NDArray[np.int32]:

@@ -32,27 +32,29 @@ class Estimate:
 
 @dataclass(frozen=True)
 class LatentDistribution:
-    """Latents, how they are distributed, and what is decoded, all of shape (N, M, h, w).
+    """Latents, how they are distributed, and what is coded of them, all of shape (N, M, h, w).
 
     Attributes:
         latents: with their gain, not rounded.
         means: of their distributions.
         places: of the standard deviations in the scale table.
-        decoded: what the decoder will have.
+        symbols: what is coded, whole numbers, with the gradient of the latents less their means.
     """
 
     latents: Tensor
     means: Tensor
     places: Tensor
-    decoded: Tensor
+    symbols: Tensor
 
-    def symbols(self) -> Tensor:
-        """Return what is coded: whole numbers, without a gradient."""
-        return (self.latents - self.means).detach().round()
+    @property
+    def decoded(self) -> Tensor:
+        """What the decoder will have."""
+        return self.symbols + self.means
 
     def bits(self, generator: torch.Generator | None = None) -> Tensor:
         """Return the bits of each latent; `generator` as for `Hyperprior.forward`."""
-        return gaussian_bits(_coarse(self.latents - self.means, generator), scale_at(self.places))
+        coded = self.symbols if generator is None else _noisy(self.latents - self.means, generator)
+        return gaussian_bits(coded, scale_at(self.places))
 
 
 class Hyperprior(nn.Module):
@@ -112,7 +114,8 @@ class Hyperprior(nn.Module):
                 gradient of the identity.
         """
         latents, hyper = self.encode(images, levels)
-        bits = self.prior(_coarse(hyper, generator), levels).sum(dim=(1, 2, 3))
+        coarse = rounded(hyper) if generator is None else _noisy(hyper, generator)
+        bits = self.prior(coarse, levels).sum(dim=(1, 2, 3))
         distribution = self.distribution(latents, rounded(hyper), levels)
         bits = bits + distribution.bits(generator).sum(dim=(1, 2, 3))
         restored = self.restore(distribution.decoded, levels)
@@ -128,20 +131,22 @@ class Hyperprior(nn.Module):
             levels: shape (N,).
         """
         raw = self.hyper_synthesis(hyper, levels)[..., : latents.shape[2], : latents.shape[3]]
-        parameters, known = raw, torch.zeros_like(latents)
+        excess = torch.tensor(self.config.rounding_excess, device=latents.device)[levels][:, None, None, None]
+        parameters, symbols, known = raw, torch.zeros_like(latents), torch.zeros_like(latents)
         masks = partition(tuple(latents.shape[1:]), context=self.context is not None)
         for step, mask in enumerate(torch.from_numpy(masks).to(latents.device)):
             if step > 0 and self.context is not None:
                 told = self.context(step, known, raw, levels)
                 parameters = torch.where(mask.repeat(2, 1, 1), told, parameters)
             mean = _mean(parameters)
-            known = torch.where(mask, rounded(latents - mean) + mean, known)
-        return LatentDistribution(latents, _mean(parameters), parameters.chunk(2, dim=1)[1], known)
+            symbols = torch.where(mask, rounded(latents - mean, excess), symbols)
+            known = torch.where(mask, symbols + mean, known)
+        return LatentDistribution(latents, _mean(parameters), parameters.chunk(2, dim=1)[1], symbols)
 
 
-def rounded(values: Tensor) -> Tensor:
-    """Round, with the gradient of the identity."""
-    return values + (values.round() - values).detach()
+def rounded(values: Tensor, excess: Tensor | float = 0.0) -> Tensor:
+    """Round, with the gradient of the identity: away from zero already where `excess` is short of the half."""
+    return values + ((values + values.sign() * excess).round() - values).detach()
 
 
 def _mean(parameters: Tensor) -> Tensor:
@@ -149,10 +154,8 @@ def _mean(parameters: Tensor) -> Tensor:
     return parameters.chunk(2, dim=1)[0].clamp(-_LARGEST_MEAN, _LARGEST_MEAN)
 
 
-def _coarse(values: Tensor, generator: torch.Generator | None) -> Tensor:
-    """Return values with noise in [-0.5, 0.5) in place of rounding; rounded without a generator."""
-    if generator is None:
-        return rounded(values)
+def _noisy(values: Tensor, generator: torch.Generator) -> Tensor:
+    """Return values with noise in [-0.5, 0.5) in place of rounding."""
     return values + torch.rand(values.shape, generator=generator, device=values.device, dtype=values.dtype) - 0.5
 
 

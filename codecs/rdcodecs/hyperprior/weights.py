@@ -138,7 +138,8 @@ def trainable_hyperprior(folder: Path, shape: HyperpriorConfig) -> Hyperprior:
     Args:
         folder: of the model.
         shape: of the network that is returned. Against the model's own it may lack the sketch decoder, have one that is
-            untrained, and have further blocks of it, or a context, which change nothing before they are trained.
+            untrained, and have further blocks of it, or a context, which change nothing before they are trained; and
+            it may round otherwise.
 
     Raises:
         MissingDependencyError, CodecError: as for `load_hyperprior`.
@@ -167,11 +168,11 @@ def trainable_hyperprior(folder: Path, shape: HyperpriorConfig) -> Hyperprior:
 
 def _grows_into(config: HyperpriorConfig, shape: HyperpriorConfig) -> bool:
     """Return whether the shapes differ in nothing but what `trainable_hyperprior` adds or leaves out."""
-    grown: dict[str, Any] = {}
+    grown: dict[str, Any] = {"rounding_offset": shape.rounding_offset}
     if not (config.sketch_channels and shape.sketch_channels):
-        grown = {name: getattr(shape, name) for name in ("sketch_channels", "sketch_stride", "sketch_blocks")}
+        grown |= {name: getattr(shape, name) for name in ("sketch_channels", "sketch_stride", "sketch_blocks")}
     elif config.sketch_blocks < shape.sketch_blocks:
-        grown = {"sketch_blocks": shape.sketch_blocks}
+        grown["sketch_blocks"] = shape.sketch_blocks
     if not config.context_width:
         grown["context_width"] = shape.context_width
     return dataclasses.replace(config, **grown) == shape

@@ -55,7 +55,7 @@ def count_symbols(network: Hyperprior, images: Tensor, batch: int = 16) -> tuple
             for channel in range(config.hyper_channels):
                 hyper_counts[level, channel] += np.bincount(symbols[:, channel].reshape(-1), minlength=2 * _LARGEST + 1)
             distribution = network.distribution(latents, whole, levels)
-            magnitudes = distribution.symbols().abs().clamp(max=_LARGEST_LATENT).long()
+            magnitudes = distribution.symbols.round().abs().clamp(max=_LARGEST_LATENT).long()
             places = distribution.places.round().clamp(0, SCALES - 1).long()
             pairs = (places * counts.shape[1] + magnitudes).reshape(-1).cpu()
             counts += np.bincount(pairs, minlength=counts.size).reshape(counts.shape)

@@ -96,7 +96,7 @@ class HyperpriorTask(Learner[Hyperprior]):
             whole = hyper.round()
         distribution = self.model.distribution(latents, whole, levels)
         # A mean far off may be cheap where it rounds to the same number; what is decoded would suffer.
-        errors = (distribution.symbols() + distribution.means - latents).square().sum(dim=(1, 2, 3))
+        errors = (distribution.symbols.detach() + distribution.means - latents).square().sum(dim=(1, 2, 3))
         bits = self.model.prior(whole, levels).sum(dim=(1, 2, 3)) + distribution.bits().sum(dim=(1, 2, 3))
         pixels = images[0, 0].numel()
         loss = ((bits + _ERROR_BITS * errors) / pixels * scale).mean()
