@@ -9,6 +9,7 @@ from typing import Any, Generic, TypeVar
 
 import torch
 
+from rdcodecs.training.alone import alone
 from rdcodecs.training.errors import TrainingError
 from rdcodecs.training.loop import Budget, Outcome, Report, Rhythm, train
 from rdcodecs.training.settings import keep_settings, to_json
@@ -56,21 +57,22 @@ class Run:
             export: writes the model from the task.
 
         Raises:
-            TrainingError: the state in the folder belongs to another training.
+            TrainingError: the state in the folder belongs to another training, or one is at work there.
         """
-        outcome = train(
-            task,
-            folder,
-            budget,
-            facts=facts,
-            rhythm=self.rhythm,
-            device=self.device,
-            deadline=self.deadline,
-            report=self.report,
-            begin=begin,
-        )
-        if outcome is not Outcome.INTERRUPTED:
-            export()
+        with alone(folder):
+            outcome = train(
+                task,
+                folder,
+                budget,
+                facts=facts,
+                rhythm=self.rhythm,
+                device=self.device,
+                deadline=self.deadline,
+                report=self.report,
+                begin=begin,
+            )
+            if outcome is not Outcome.INTERRUPTED:
+                export()
         return outcome
 
     def export(self, task: Task, folder: Path, export: Callable[[], None]) -> None:

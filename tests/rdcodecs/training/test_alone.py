@@ -1,0 +1,62 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from filelock import FileLock
+
+from rdcodecs.training.alone import alone
+from rdcodecs.training.errors import TrainingError
+from rdcodecs.training.loop import Budget, Outcome
+from small_codecs import hyperprior_session
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from rdcodecs.training.alone import alone
+with alone(Path(sys.argv[1])):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_a_folder_is_held_by_one_and_free_after_that(tmp_path: Path) -> None:
+    folder = tmp_path / "new" / "stage-1"
+    for _ in range(2):
+        with alone(folder), pytest.raises(TrainingError, match="another training is at work in"), alone(folder):
+            pass
+
+
+def test_a_process_that_is_killed_holds_nothing(tmp_path: Path) -> None:
+    with subprocess.Popen([sys.executable, "-c", HOLD, str(tmp_path)], stdout=subprocess.PIPE) as other:
+        try:
+            assert other.stdout is not None
+            assert other.stdout.readline() == b"held\n"
+            with pytest.raises(TrainingError, match="another training"), alone(tmp_path):
+                pass
+        finally:
+            other.kill()
+    with alone(tmp_path):
+        pass
+
+
+def test_a_second_training_is_refused_and_touches_nothing(tmp_path: Path) -> None:
+    session = hyperprior_session(tmp_path)
+    assert session.train(Budget(steps=1)) is Outcome.FINISHED
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()}
+    with alone(tmp_path / "stage-1"), pytest.raises(TrainingError, match="another training"):
+        session.train(Budget(steps=2))
+    after = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()}
+    lock = tmp_path / "stage-1" / ".lock"
+    assert before.keys() - {lock} == after.keys() - {lock}
+    assert all(before[path] == after[path] for path in before.keys() - {lock})
+    assert session.train(Budget(steps=2)) is Outcome.FINISHED
+
+
+def test_a_file_system_without_locks_holds_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(self: FileLock, **_: object) -> None:
+        raise NotImplementedError("FileSystem does not appear to support flock")
+
+    monkeypatch.setattr(FileLock, "acquire", unknown)
+    with alone(tmp_path), alone(tmp_path):
+        pass
