@@ -3,9 +3,8 @@
 import hashlib
 import http.client
 import logging
-import os
-import tempfile
 import urllib.request
+import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -139,14 +138,13 @@ class KodakDataset(Dataset):
         try:
             folder.mkdir(parents=True, exist_ok=True)
             # Beside its goal and renamed once it is whole: no other process can see half a file.
-            descriptor, part = tempfile.mkstemp(dir=folder, prefix=name, suffix=".part")
+            part = folder / f".{name}.{uuid.uuid4().hex}.part"
             try:
-                with os.fdopen(descriptor, "wb") as stream:
-                    stream.write(data)
-                KodakFile(Path(part), self.pixels[name]).load()
-                Path(part).replace(folder / name)
+                part.write_bytes(data)
+                KodakFile(part, self.pixels[name]).load()
+                part.replace(folder / name)
             finally:
-                Path(part).unlink(missing_ok=True)
+                part.unlink(missing_ok=True)
         except ImageError as error:
             raise DatasetError(f"what {url} gave is not the Kodak image: it fails the checksum") from error
         except OSError as error:

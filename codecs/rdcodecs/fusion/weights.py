@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from rdcodecs.codec import CodecError, MissingDependencyError
 from rdcodecs.digests import network_digest, tensors_digest
@@ -16,6 +16,7 @@ from rdcodecs.fusion.config import FusionConfig, fusion_sites
 from rdcodecs.fusion.control import Control
 from rdcodecs.hyperprior.weights import TrainedHyperprior
 from rdcodecs.prior import Prior
+from rdcodecs.tensor_file import save_tensors
 
 _CONFIG, _MODEL = "config.json", "model.safetensors"
 _FORMAT = 1
@@ -32,7 +33,7 @@ def save_control(folder: Path, control: Control, prior: Prior, hyperprior: Train
     """Write a trained control in fp16, with what it was trained for."""
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {name: value.detach().cpu().half().contiguous() for name, value in control.state_dict().items()}
-    save_file(tensors, folder / _MODEL)
+    save_tensors(tensors, folder / _MODEL)
     config = {
         "format": _FORMAT,
         "prior": network_digest(prior.unet),

@@ -14,8 +14,9 @@ from pathlib import Path
 import numpy as np
 import torch
 from safetensors import safe_open
-from safetensors.torch import save_file
 from torch import Tensor
+
+from rdcodecs.tensor_file import save_tensors
 
 _PACKED = "packed"
 _KINDS = {"float16": torch.float16, "int16": torch.int16, "int32": torch.int32}
@@ -32,7 +33,7 @@ def save_packed(tensors: Mapping[str, Tensor], path: Path) -> None:
         deflated = zlib.compress(np.ascontiguousarray(grouped).tobytes(), 9)
         packed[name] = torch.from_numpy(np.frombuffer(deflated, dtype=np.uint8).copy())
         shapes[name] = [kind, *value.shape]
-    save_file(packed, path, metadata={_PACKED: json.dumps(shapes)})
+    save_tensors(packed, path, metadata={_PACKED: json.dumps(shapes)})
 
 
 def load_packed(path: Path) -> dict[str, Tensor]:

@@ -25,7 +25,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from rdcodecs.codec import CodecError, MissingDependencyError
@@ -38,6 +38,7 @@ from rdcodecs.prior import Prior, PriorError
 from rdcodecs.prior.autoencoders import latent_space_digest, names_latents
 from rdcodecs.prior.folder import check_part, locate, read_json
 from rdcodecs.prior.load import load_network, load_text
+from rdcodecs.tensor_file import save_tensors
 
 FOLDER = "perco"
 """A trained PerCo, in a folder of weights."""
@@ -164,7 +165,7 @@ def save_perco(
     for level, (bias, contexts) in enumerate(tables):
         arrays[f"{level}.bias"] = torch.from_numpy(bias.copy())
         arrays[f"{level}.contexts"] = torch.from_numpy(contexts.copy())
-    save_file(arrays, folder / _INDICES)
+    save_tensors(arrays, folder / _INDICES)
     record = {"format": _FORMAT, "vae": latent_space_digest(vae)}
     (folder / _RECORD).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
 
@@ -172,7 +173,7 @@ def save_perco(
 def _save_part(folder: Path, network: nn.Module) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {name: value.detach().cpu().half().contiguous() for name, value in network.state_dict().items()}
-    save_file(tensors, folder / _WEIGHTS, metadata={"format": "pt"})
+    save_tensors(tensors, folder / _WEIGHTS, metadata={"format": "pt"})
 
 
 def _root(model: Path) -> Path:

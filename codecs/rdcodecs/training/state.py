@@ -11,9 +11,9 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from rdcodecs.tensor_file import save_tensors
 from rdcodecs.training.errors import TrainingError
 
 _NAME = re.compile(r"state-(\d{10})")
@@ -56,7 +56,7 @@ def save_state(folder: Path, state: State, *, shard_mib: float = 512, keep: int 
     shards = []
     for number, tensors in enumerate(_shards(state.tensors, shard_mib)):
         shards.append(f"{number:04d}.safetensors")
-        save_file(tensors, partial / shards[-1])
+        save_tensors(tensors, partial / shards[-1])
         _flush(partial / shards[-1])
     shapes = {name: list(tensor.shape) for name, tensor in state.tensors.items()}
     index = {"format": _FORMAT, "step": state.step, "facts": dict(state.facts), "shards": shards, "shapes": shapes}

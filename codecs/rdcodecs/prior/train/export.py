@@ -13,6 +13,7 @@ from rdcodecs.optional import diffusers
 from rdcodecs.pixels import to_tensor
 from rdcodecs.prior.autoencoders import modes
 from rdcodecs.prior.folder import read_json
+from rdcodecs.tensor_file import give_usual_rights
 
 _MODEL_INDEX = "model_index.json"
 
@@ -99,6 +100,8 @@ def _save_half(module: nn.Module, folder: Path) -> None:
     # Contiguous: safetensors stores no memory layouts.
     model.to(memory_format=torch.contiguous_format)
     model.save_pretrained(folder, safe_serialization=True)
+    for tensors in folder.glob("*.safetensors"):
+        give_usual_rights(tensors)
     # diffusers remembers where a model was loaded from: a path of this machine, which is nobody's business.
     path = folder / "config.json"
     config = {key: value for key, value in read_json(path).items() if key != "_name_or_path"}

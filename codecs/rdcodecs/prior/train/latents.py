@@ -6,11 +6,12 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from rdcodecs.pixels import to_tensor
 from rdcodecs.prior.autoencoders import latent_space_digest, modes, scaled
+from rdcodecs.tensor_file import save_tensors
 from rdcodecs.training.data import Crops
 from rdcodecs.training.task import mixed_precision
 
@@ -51,7 +52,7 @@ def stored_latents(folder: Path, autoencoder: nn.Module, crops: Crops, device: t
             pass  # half written: they are made anew
     made = make_latents(autoencoder, crops, device)
     folder.mkdir(parents=True, exist_ok=True)
-    save_file({"train": made.train.cpu().contiguous(), "held_out": made.held_out.cpu().contiguous()}, path)
+    save_tensors({"train": made.train.cpu().contiguous(), "held_out": made.held_out.cpu().contiguous()}, path)
     return made
 
 
