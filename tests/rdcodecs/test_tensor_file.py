@@ -6,6 +6,9 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
 
+from rdcodecs.prior.train.autoencoder import make_autoencoder
+from rdcodecs.prior.train.config import PRESETS
+from rdcodecs.prior.train.export import export_autoencoder
 from rdcodecs.tensor_file import save_tensors
 from rdcodecs.training.loop import Budget
 from small_codecs import hyperprior_session
@@ -35,3 +38,9 @@ def test_others_may_read_what_a_training_writes(tmp_path: Path, usual: int) -> N
     written = [path for path in (tmp_path / "run").rglob("*") if path.suffix in (".safetensors", ".json")]
     assert {path.suffix for path in written} == {".safetensors", ".json"}
     assert {rights(path) for path in written} == {usual}
+
+
+def test_others_may_read_what_diffusers_writes_for_us(tmp_path: Path, usual: int) -> None:
+    export_autoencoder(make_autoencoder(PRESETS["micro"].autoencoder), tmp_path)
+    written = {path.name: rights(path) for path in (tmp_path / "vae").iterdir()}
+    assert written == {"config.json": usual, "diffusion_pytorch_model.safetensors": usual}
