@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from safetensors.torch import save_file
@@ -21,10 +22,14 @@ def save_tensors(tensors: Mapping[str, Tensor], path: Path, metadata: Mapping[st
 
 
 def give_usual_rights(path: Path) -> None:
-    """Give a file the rights of a new one: safetensors leaves its files to their owner alone, whatever the umask."""
+    """Give a file the rights of a new one: safetensors leaves its files to their owner alone, whatever the umask.
+
+    Where the file system does not let rights be changed they stay as they are.
+    """
     fresh = path.with_name(f".{path.name}.{os.getpid()}")
     fresh.touch()
     try:
-        path.chmod(fresh.stat().st_mode & 0o777)
+        with suppress(PermissionError):
+            path.chmod(fresh.stat().st_mode & 0o777)
     finally:
         fresh.unlink()

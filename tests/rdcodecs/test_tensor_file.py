@@ -1,4 +1,6 @@
+import os
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,9 +21,10 @@ def rights(path: Path) -> int:
 
 
 @pytest.fixture
-def usual(tmp_path: Path) -> int:
-    (tmp_path / "plain").write_text("of the same umask")
-    return rights(tmp_path / "plain")
+def usual() -> Iterator[int]:
+    before = os.umask(0o027)
+    yield 0o640
+    os.umask(before)
 
 
 def test_tensors_come_back_with_their_metadata(tmp_path: Path) -> None:

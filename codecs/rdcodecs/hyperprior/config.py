@@ -27,9 +27,10 @@ class HyperpriorConfig:
             such decoder. Our choice: the document's stage 1 knows no diffusion model.
         sketch_stride: pixels to a sample of that latent, 4, 8 or 16.
         sketch_blocks: residual blocks of that decoder at each of its sizes.
-        rounding_offset: f in sign(x)·floor(abs(x) + f), by which the encoder rounds latents less their means, at the
-            lowest level; it goes evenly to 0.5, to the nearest, at the highest. From 0.5 to below 1; above 0.5 the bin
-            of zero is narrower: where nearly all is zero, what is left is worth more than squared error says.
+        rounding_offset: f in sign(x)·floor(abs(x) + f) (ties to even), by which the encoder rounds latents less their
+            means, at the lowest level; it goes evenly to 0.5, to the nearest, at the highest. From 0.5 to below 1;
+            above 0.5 the bin of zero is narrower: where nearly all is zero, what is left is worth more than squared
+            error says.
     """
 
     levels: int = 8

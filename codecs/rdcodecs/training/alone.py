@@ -1,22 +1,23 @@
 """One training at a time in a folder: two would overwrite each other's states."""
 
+import errno
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
 from rdcodecs.training.errors import TrainingError
 
 _LOCK = ".lock"
+_HELD = (errno.EAGAIN, errno.EACCES)
 
 
 @contextmanager
 def alone(folder: Path) -> Iterator[None]:
     """Hold a training's folder, made where it is not there.
 
-    The system gives it free when the process ends, whatever ends it. On a file system that knows no locks nothing is
-    held.
+    The system gives it free when the process ends, whatever ends it. Where the system or the file system knows no
+    locks nothing is held.
 
     Args:
         folder: of states, log and pictures.
@@ -25,17 +26,24 @@ def alone(folder: Path) -> Iterator[None]:
         TrainingError: another training holds it.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / _LOCK)
+    descriptor = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT, 0o666)
     try:
-        lock.acquire(blocking=False)
-    except Timeout as error:
-        raise TrainingError(
-            f"another training is at work in '{folder}': wait until it has ended, or use another folder"
-        ) from error
-    except NotImplementedError:
-        yield
-        return
-    try:
+        _hold(descriptor, folder)
         yield
     finally:
-        lock.release()
+        os.close(descriptor)
+
+
+def _hold(descriptor: int, folder: Path) -> None:
+    try:
+        import fcntl
+    except ImportError:  # not on Windows
+        return
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        # Anything else is a file system that has no locks: no reason not to train.
+        if error.errno in _HELD:
+            raise TrainingError(
+                f"another training is at work in '{folder}': wait until it has ended, or use another folder"
+            ) from error

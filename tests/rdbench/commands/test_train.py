@@ -174,9 +174,13 @@ def test_a_first_stage_keeps_what_it_begins_with_and_adds_what_is_asked_for(fold
     def width(out: str) -> int:
         return load_hyperprior(tmp_path / out / "model" / "hyperprior").config.context_width
 
+    def offset(out: str) -> float:
+        return load_hyperprior(tmp_path / out / "model" / "hyperprior").config.rounding_offset
+
     micro = ("--preset", "micro")
     train("plain", *micro, "--steps", 1)
     added = (*micro, "--init", tmp_path / "plain" / "model", "--set", "model.context_width=8")
+    added = (*added, "--set", "model.rounding_offset=0.6")
     train("added", *added, "--steps", 1)
     # The same again is no contradiction, and need not be said.
     train("added", *added, "--steps", 2, "--resume")
@@ -188,7 +192,9 @@ def test_a_first_stage_keeps_what_it_begins_with_and_adds_what_is_asked_for(fold
     train("kept", *kept, "--steps", 1)
     train("kept", *kept, "--steps", 2, "--resume")
     train("kept", *kept, "--export")
-    assert width("kept") == 8
+    assert (width("kept"), offset("kept")) == (8, 0.6)
+    train("other", *kept, "--set", "model.rounding_offset=0.55", "--steps", 1)
+    assert offset("other") == 0.55
     # Settings that ask for one get one, though the model lacks it.
     train("asked", "--preset", tmp_path / "added" / "config.json", "--init", tmp_path / "plain" / "model", "--steps", 1)
     assert width("asked") == 8

@@ -1,9 +1,10 @@
+import errno
+import fcntl
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from filelock import FileLock
 
 from rdcodecs.training.alone import alone
 from rdcodecs.training.errors import TrainingError
@@ -53,10 +54,13 @@ def test_a_second_training_is_refused_and_touches_nothing(tmp_path: Path) -> Non
     assert session.train(Budget(steps=2)) is Outcome.FINISHED
 
 
-def test_a_file_system_without_locks_holds_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def unknown(self: FileLock, **_: object) -> None:
-        raise NotImplementedError("FileSystem does not appear to support flock")
+@pytest.mark.parametrize("number", [errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP])
+def test_a_file_system_without_locks_holds_nothing(
+    number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unknown(descriptor: int, operation: int) -> None:
+        raise OSError(number, "no locks here")
 
-    monkeypatch.setattr(FileLock, "acquire", unknown)
+    monkeypatch.setattr(fcntl, "flock", unknown)
     with alone(tmp_path), alone(tmp_path):
         pass

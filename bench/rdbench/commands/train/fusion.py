@@ -95,6 +95,7 @@ def _first(options: argparse.Namespace, console: "Console") -> Any:
 
 def _grown_to(start: Path) -> "Callable[[HyperpriorTrainConfig], HyperpriorTrainConfig]":
     """Return what gives settings the parts that a model has and they do not ask for; what they ask for stays."""
+    from rdcodecs.hyperprior.config import HyperpriorConfig
     from rdcodecs.hyperprior.weights import read_hyperprior_config
 
     has = read_hyperprior_config(start)
@@ -102,7 +103,10 @@ def _grown_to(start: Path) -> "Callable[[HyperpriorTrainConfig], HyperpriorTrain
     def grow(config: "HyperpriorTrainConfig") -> "HyperpriorTrainConfig":
         width = config.model.context_width or has.context_width
         blocks = max(config.model.sketch_blocks, has.sketch_blocks)
-        return replace(config, model=replace(config.model, context_width=width, sketch_blocks=blocks))
+        named = config.model.rounding_offset
+        offset = has.rounding_offset if named == HyperpriorConfig.rounding_offset else named
+        model = replace(config.model, context_width=width, sketch_blocks=blocks, rounding_offset=offset)
+        return replace(config, model=model)
 
     return grow
 

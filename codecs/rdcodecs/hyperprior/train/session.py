@@ -46,7 +46,8 @@ class HyperpriorSession(Session[HyperpriorTask]):
         crops: the images.
         run: where and how.
         start: folder of a hyperprior to go on from, of the shape that the settings name; it may lack
-            the context model, the sketch decoder or blocks of it, or have a sketch decoder that is left out.
+            the context model, the sketch decoder or blocks of it, have a sketch decoder that is left out, or round
+            otherwise.
         prior: frozen, in float32, on the device: what sketches are drawn for, where the settings name some.
         perceptual: distance of the pictures that sketches decode to.
     """
