@@ -11,6 +11,7 @@ import numpy as np
 
 from rdbench.datasets.base import Dataset, DatasetError, Image, ImageError, Item
 from rdbench.datasets.image_file import ImageFile
+from rdbench.datasets.srgb import nearest_level
 from rdbench.errors import did_you_mean
 
 _PHOTOS = ("astronaut.png", "coffee.png", "chelsea.png", "rocket.jpg", "hubble_deep_field.jpg")
@@ -60,8 +61,7 @@ def halve(image: Image) -> Image:
     if height % 2 or width % 2:
         raise ImageError(f"cannot halve {width}x{height} pixels: a side is odd")
     blocks = image.reshape(height // 2, 2, width // 2, 2, 3)
-    means: Image = ((blocks.sum(axis=(1, 3), dtype=np.uint16) + 2) // 4).astype(np.uint8)
-    return means
+    return nearest_level(blocks.sum(axis=(1, 3), dtype=np.uint16), 4)
 
 
 class SamplesDataset(Dataset):

@@ -86,11 +86,21 @@ def _split_alpha(picture: Picture) -> tuple[Picture, Picture | None]:
     raise ImageError(f"colour model {picture.mode} is not supported: save it as RGB")
 
 
+def nearest_level(dividend: npt.NDArray[Any], divisor: int) -> npt.NDArray[np.uint8]:
+    """Divide whole numbers, rounded to the nearest 8-bit level, halves up: exact, without floating point.
+
+    Args:
+        dividend: unsigned, at most 255 times the divisor; its type has room for half a divisor more.
+        divisor: positive.
+    """
+    return ((dividend + divisor // 2) // divisor).astype(np.uint8)
+
+
 def _over_white(colours: npt.NDArray[np.uint8], alpha: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
     """Composite (H, W, 3) over white by (H, W) alpha: round((c·a + 255·(255 - a)) / 255), exactly."""
     weight = alpha[..., None].astype(np.uint16)
-    # At most 255·255 + 127, which 16 bits hold.
-    return ((colours * weight + 255 * (255 - weight) + 127) // 255).astype(np.uint8)
+    # At most 255·255 and half a divisor, which 16 bits hold.
+    return nearest_level(colours * weight + 255 * (255 - weight), 255)
 
 
 def _apply_profile(picture: Picture, profile: bytes | None) -> Picture:
@@ -193,10 +203,10 @@ def _with_raw_mode(picture: ImageFile, raw: str) -> Picture:
 def _reduce(samples: npt.NDArray[Any], full: int = 65535, transparent: Any = None, *, cmyk: bool = False) -> Picture:
     """Round (H, W, C) samples of 0..`full` to 8 bits; the `transparent` colour (PNG tRNS) gets alpha 0."""
     wide = samples.astype(np.uint32)
-    levels = ((wide * 255 + full // 2) // full).astype(np.uint8)
+    levels = nearest_level(wide * 255, full)
     if transparent is not None:
         opaque = np.any(wide != np.asarray(transparent, dtype=np.uint32), axis=-1, keepdims=True)
-        levels = np.concatenate([levels, opaque.astype(np.uint8) * 255], axis=-1)
+        levels = np.concatenate([levels, opaque * np.uint8(255)], axis=-1)
     height, width, bands = levels.shape
     mode = "CMYK" if cmyk else ("L", "LA", "RGB", "RGBA")[bands - 1]
     return frombytes(mode, (width, height), levels.tobytes())

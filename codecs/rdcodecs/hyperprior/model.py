@@ -82,6 +82,8 @@ class Hyperprior(nn.Module):
         start = torch.linspace(-1.5, 1.5, config.levels)[:, None].repeat(1, config.latent_channels)
         self.log_gain = nn.Parameter(start)
         self.log_inverse_gain = nn.Parameter(-start.clone())
+        self.rounding_excess: Tensor
+        self.register_buffer("rounding_excess", torch.tensor(config.rounding_excess), persistent=False)
 
     def encode(self, images: Tensor, levels: Tensor) -> tuple[Tensor, Tensor]:
         """Return latents and hyper-latents, neither rounded.
@@ -131,7 +133,7 @@ class Hyperprior(nn.Module):
             levels: shape (N,).
         """
         raw = self.hyper_synthesis(hyper, levels)[..., : latents.shape[2], : latents.shape[3]]
-        excess = torch.tensor(self.config.rounding_excess, device=latents.device)[levels][:, None, None, None]
+        excess = self.rounding_excess[levels][:, None, None, None]
         parameters, symbols, known = raw, torch.zeros_like(latents), torch.zeros_like(latents)
         masks = partition(tuple(latents.shape[1:]), context=self.context is not None)
         for step, mask in enumerate(torch.from_numpy(masks).to(latents.device)):

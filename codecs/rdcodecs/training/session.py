@@ -9,8 +9,8 @@ from typing import Any, Generic, TypeVar
 
 import torch
 
-from rdcodecs.training.alone import alone
 from rdcodecs.training.errors import TrainingError
+from rdcodecs.training.folder_lock import lock_folder
 from rdcodecs.training.loop import Budget, Outcome, Report, Rhythm, train
 from rdcodecs.training.settings import keep_settings, to_json
 from rdcodecs.training.state import load_state
@@ -59,7 +59,7 @@ class Run:
         Raises:
             TrainingError: the state in the folder belongs to another training, or one is at work there.
         """
-        with alone(folder):
+        with lock_folder(folder):
             outcome = train(
                 task,
                 folder,

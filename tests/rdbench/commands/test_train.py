@@ -179,8 +179,8 @@ def test_a_first_stage_keeps_what_it_begins_with_and_adds_what_is_asked_for(fold
 
     micro = ("--preset", "micro")
     train("plain", *micro, "--steps", 1)
-    added = (*micro, "--init", tmp_path / "plain" / "model", "--set", "model.context_width=8")
-    added = (*added, "--set", "model.rounding_offset=0.6")
+    named = ("--set", "model.context_width=8", "--set", "model.rounding_offset=0.6")
+    added = (*micro, "--init", tmp_path / "plain" / "model", *named)
     train("added", *added, "--steps", 1)
     # The same again is no contradiction, and need not be said.
     train("added", *added, "--steps", 2, "--resume")

@@ -6,16 +6,16 @@ from pathlib import Path
 
 import pytest
 
-from rdcodecs.training.alone import alone
 from rdcodecs.training.errors import TrainingError
+from rdcodecs.training.folder_lock import lock_folder
 from rdcodecs.training.loop import Budget, Outcome
 from small_codecs import hyperprior_session
 
 HOLD = """
 import sys, time
 from pathlib import Path
-from rdcodecs.training.alone import alone
-with alone(Path(sys.argv[1])):
+from rdcodecs.training.folder_lock import lock_folder
+with lock_folder(Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(60)
 """
@@ -24,7 +24,11 @@ with alone(Path(sys.argv[1])):
 def test_a_folder_is_held_by_one_and_free_after_that(tmp_path: Path) -> None:
     folder = tmp_path / "new" / "stage-1"
     for _ in range(2):
-        with alone(folder), pytest.raises(TrainingError, match="another training is at work in"), alone(folder):
+        with (
+            lock_folder(folder),
+            pytest.raises(TrainingError, match="another training is at work in"),
+            lock_folder(folder),
+        ):
             pass
 
 
@@ -33,11 +37,11 @@ def test_a_process_that_is_killed_holds_nothing(tmp_path: Path) -> None:
         try:
             assert other.stdout is not None
             assert other.stdout.readline() == b"held\n"
-            with pytest.raises(TrainingError, match="another training"), alone(tmp_path):
+            with pytest.raises(TrainingError, match="another training"), lock_folder(tmp_path):
                 pass
         finally:
             other.kill()
-    with alone(tmp_path):
+    with lock_folder(tmp_path):
         pass
 
 
@@ -45,7 +49,7 @@ def test_a_second_training_is_refused_and_touches_nothing(tmp_path: Path) -> Non
     session = hyperprior_session(tmp_path)
     assert session.train(Budget(steps=1)) is Outcome.FINISHED
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()}
-    with alone(tmp_path / "stage-1"), pytest.raises(TrainingError, match="another training"):
+    with lock_folder(tmp_path / "stage-1"), pytest.raises(TrainingError, match="another training"):
         session.train(Budget(steps=2))
     after = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()}
     lock = tmp_path / "stage-1" / ".lock"
@@ -62,5 +66,5 @@ def test_a_file_system_without_locks_holds_nothing(
         raise OSError(number, "no locks here")
 
     monkeypatch.setattr(fcntl, "flock", unknown)
-    with alone(tmp_path), alone(tmp_path):
+    with lock_folder(tmp_path), lock_folder(tmp_path):
         pass

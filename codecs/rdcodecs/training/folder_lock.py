@@ -13,7 +13,7 @@ _HELD = (errno.EAGAIN, errno.EACCES)
 
 
 @contextmanager
-def alone(folder: Path) -> Iterator[None]:
+def lock_folder(folder: Path) -> Iterator[None]:
     """Hold a training's folder, made where it is not there.
 
     The system gives it free when the process ends, whatever ends it. Where the system or the file system knows no
