@@ -35,6 +35,7 @@ def test_every_link_has_a_picture_and_they_are_those_of_the_codec(codec: FusionC
     # The very same but for the seed of the noise.
     assert not np.array_equal(made["sampler"], made["unsteered"])
     assert not np.array_equal(made["sampler"], made["sampler, 50 steps"])
+    assert not np.array_equal(made["local"], made["learned"])
     # Where the sampler ends must not matter for what does not sample.
     again, _ = draw_links(codec, image, 1, steps=3)
     np.testing.assert_array_equal(made["adapter"], again["adapter"])

@@ -11,6 +11,8 @@ import torch
 
 from rdcodecs.fusion.config import Kind
 from rdcodecs.fusion.train.config import PRESETS as FUSION_PRESETS
+from rdcodecs.fusion.train.enhancer import PRESETS as ENHANCER_PRESETS
+from rdcodecs.fusion.train.enhancer_session import EnhancerSession, read_controls
 from rdcodecs.fusion.train.session import FusionSession
 from rdcodecs.hyperprior.train.config import PRESETS as HYPERPRIOR_PRESETS
 from rdcodecs.hyperprior.train.session import HyperpriorSession
@@ -62,8 +64,22 @@ def fusion_session(
     return FusionSession(out, config, crops, frozen, hyperprior, make_run(**run), l2_distance, start)
 
 
+def enhancer_session(
+    out: Path, weights: Path, prior: Path, settings: Mapping[str, Any] | None = None, **changes: Any
+) -> EnhancerSession:
+    """A session with `settings` of its own, and `l2_distance` as perceptual distance."""
+    config = dataclasses.replace(ENHANCER_PRESETS["micro"], **{"held_out": 0.2} | dict(settings or {}))
+    crops = read_crops(smooth_images(12), side=config.store, per_image=1, held_out=config.held_out)
+    hyperprior = load_hyperprior(weights / "hyperprior")
+    frozen = load(prior, dtype=torch.float32)
+    controls = read_controls(weights, frozen, hyperprior)
+    own = {name: changes.pop(name) for name in ("start", "perceptual") if name in changes}
+    parts = {"perceptual": l2_distance, **own}
+    return EnhancerSession(out, config, crops, frozen, hyperprior, weights, controls, make_run(**changes), **parts)
+
+
 def train_weights(out: Path, prior: Path) -> Path:
-    """Train both stages and both kinds of fusion; return the folder that the codecs take as `weights`."""
+    """Train all stages and both kinds of fusion; return the folder that the codecs take as `weights`."""
     assert hyperprior_session(out).train(Budget(steps=20)) is Outcome.FINISHED
     weights = out / "model"
     for kind in ("attentive", "additive"):
@@ -71,6 +87,8 @@ def train_weights(out: Path, prior: Path) -> Path:
         assert session.train(Budget(steps=4)) is Outcome.FINISHED
         (weights / "fusion").mkdir(exist_ok=True)
         (out / kind / "model" / "fusion" / kind).rename(weights / "fusion" / kind)
+    assert enhancer_session(out / "enhancer", weights, prior).train(Budget(steps=4)) is Outcome.FINISHED
+    (out / "enhancer" / "model" / "fusion" / "enhancer").rename(weights / "fusion" / "enhancer")
     return weights
 
 

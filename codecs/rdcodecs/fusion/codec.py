@@ -16,6 +16,7 @@ from torch import Tensor
 from rdcodecs.codec import Codec, Image, OptionError, RateSpec, StreamError
 from rdcodecs.fusion.config import KINDS, Kind
 from rdcodecs.fusion.control import Control
+from rdcodecs.fusion.enhancer import Enhancer, enhance
 from rdcodecs.fusion.renormalize import (
     RENORMALIZATIONS,
     Renormalization,
@@ -24,7 +25,7 @@ from rdcodecs.fusion.renormalize import (
     window_at,
 )
 from rdcodecs.fusion.sketch import Sketcher
-from rdcodecs.fusion.weights import load_control
+from rdcodecs.fusion.weights import ENHANCER, has_enhancer, load_control, load_enhancer
 from rdcodecs.hyperprior.codec import HyperpriorCodec, StoredLatent
 from rdcodecs.hyperprior.statistics import statistics, unpack_statistics
 from rdcodecs.pixels import to_images
@@ -64,10 +65,13 @@ class FusionCodec(Codec):
             `weights` must have been trained for it.
         weights: `tiny` (shipped), or a folder that ``rdbench train fusion`` wrote.
         fusion: "attentive", or "additive" (the ablation Ours-AE).
-        renormalize: "local" (the mean around each pixel is that of the auxiliary decoder's picture), "auxiliary"
-            (mean and deviation of each colour channel are), "source" (they are those of the source; six bytes in the
-            stream), or "off" (the ablation Ours-FE).
-        window: side in pixels of the neighbourhoods of "local", odd; 0 for one that shrinks as the rate grows.
+        renormalize: "local" (the mean around each pixel is that of the auxiliary decoder's picture), "learned" (so, and
+            then the weights' enhancer corrects what it sees of both pictures), "auxiliary" (mean and deviation of each
+            colour channel are those of that picture), "source" (they are those of the source; six bytes in the
+            stream), "off" (the ablation Ours-FE), or "auto": "learned" where the weights have an enhancer, else
+            "local".
+        window: side in pixels of the neighbourhoods of "local", odd; 0 for one that shrinks as the rate grows, which
+            is what an enhancer was trained with.
         span: share of the noise levels that sampling walks through, from pure noise down, above 0 to 1: see
             `Prior.sample`; 0 for what the weights were trained for, which have not seen the levels below.
         start: "noise", or "auxiliary": from the sketch (see `Sketcher`), noised, through all noise levels below
@@ -90,7 +94,7 @@ class FusionCodec(Codec):
         prior: str = TINY,
         weights: str = TINY,
         fusion: Kind = "attentive",
-        renormalize: Renormalization = "local",
+        renormalize: Renormalization = "auto",
         window: int = 0,
         span: float = 0.0,
         start: Start = "noise",
@@ -108,7 +112,10 @@ class FusionCodec(Codec):
         if isinstance(span, bool) or not isinstance(span, int | float) or not 0 <= span <= 1:
             raise OptionError(f"codec 'fusion': span must be a number from 0 to 1, not {span!r}")
         self._prior_name = prior
-        self._folder = shipped_or_folder(weights) / FOLDER / fusion
+        controls = shipped_or_folder(weights) / FOLDER
+        self._folder, self._enhancer_folder = controls / fusion, controls / ENHANCER
+        if renormalize == "auto":
+            renormalize = "learned" if has_enhancer(controls) else "local"
         self._renormalize: Renormalization = renormalize
         self._window = window
         self._given_span = float(span)
@@ -121,6 +128,8 @@ class FusionCodec(Codec):
         self.hyperprior.check()
         self.control  # noqa: B018 - reading them is the check
         self._sketcher  # noqa: B018 - here, not in several threads at once
+        if self._renormalize == "learned":
+            self._enhancement  # noqa: B018 - likewise
 
     @cached_property
     def prior(self) -> Prior:
@@ -136,14 +145,30 @@ class FusionCodec(Codec):
     def _trained(self) -> tuple[Control, str]:
         return load_control(self._folder, self.prior, self.hyperprior.model)
 
+    @property
+    def enhanced(self) -> bool:
+        """Whether the weights have an enhancer, used or not."""
+        return has_enhancer(self._enhancer_folder.parent)
+
+    @property
+    def enhancer(self) -> Enhancer:
+        """The enhancer, read when first needed."""
+        return self._enhancement[0]
+
+    @cached_property
+    def _enhancement(self) -> tuple[Enhancer, str]:
+        return load_enhancer(self._enhancer_folder, self.prior, self.hyperprior.model)
+
     @cached_property
     def _sketcher(self) -> Sketcher:
         return Sketcher(self.hyperprior.model, self.prior)
 
     def fingerprint(self) -> Mapping[str, Any]:
         """Return what decides the codec's output."""
+        enhancer = {"enhancer": self._enhancement[1]} if self._renormalize == "learned" else {}
         return {
             **self.hyperprior.fingerprint(),
+            **enhancer,
             "decoder": _DECODER,
             "control": self._trained[1],
             "prior": self.prior.fingerprint(),
@@ -235,7 +260,7 @@ class FusionCodec(Codec):
         levels = torch.tensor([item.level for item in stored], device=latents.device)
         auxiliary = sketch = None
         sketched = self._start == "auxiliary" or self.control.config.sketch
-        if self._renormalize in ("auxiliary", "local") or (sketched and self._sketcher.needs_picture):
+        if self._renormalize in ("auxiliary", "local", "learned") or (sketched and self._sketcher.needs_picture):
             auxiliary = self.hyperprior.draw(stored)
         if sketched:
             sketch = self._sketcher(latents, levels, size, auxiliary)
@@ -250,9 +275,10 @@ class FusionCodec(Codec):
             return torch.cat([match_statistics(*pair) for pair in zip(torch.split(pictures, 1), wanted, strict=True)])
         if auxiliary is None or self._renormalize == "off":
             return pictures
-        if self._renormalize == "local":
-            return match_neighbourhoods(pictures, auxiliary, [self._window_at(item.level) for item in stored])
-        return match_statistics(pictures, statistics(auxiliary))
+        if self._renormalize == "auxiliary":
+            return match_statistics(pictures, statistics(auxiliary))
+        pictures = match_neighbourhoods(pictures, auxiliary, [self._window_at(item.level) for item in stored])
+        return enhance(self.enhancer, pictures, auxiliary, levels) if self._renormalize == "learned" else pictures
 
 
 def _seed(data: bytes) -> int:

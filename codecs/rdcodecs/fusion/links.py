@@ -10,6 +10,7 @@ from torch import Tensor
 
 from rdcodecs.codec import Image
 from rdcodecs.fusion.codec import FusionCodec
+from rdcodecs.fusion.enhancer import enhance
 from rdcodecs.fusion.renormalize import match_neighbourhoods, match_statistics, window_at
 from rdcodecs.fusion.sketch import Sketcher
 from rdcodecs.hyperprior.statistics import statistics
@@ -30,6 +31,7 @@ LINKS: Mapping[str, str] = {
     "auxiliary": "the codec, colours moved to those of the auxiliary decoder's picture",
     "source": "the codec, colours moved to those of the source",
     "local": "the codec, every neighbourhood's mean moved to that of the auxiliary decoder's picture",
+    "learned": "that, as the weights' enhancer corrects it, where they have one",
     "unsteered": "sampled without adapter and fusion: the prior alone",
 }
 """Name → what the picture is."""
@@ -85,4 +87,6 @@ def draw_links(codec: FusionCodec, image: Image, rate: float, steps: int = 10) -
         "local": match_neighbourhoods(made["sampler"], auxiliary, [window]),
         "unsteered": sample(steps),
     }
-    return {name: to_images(made[name])[0] for name in LINKS}, len(data)
+    if codec.enhanced:
+        made["learned"] = enhance(codec.enhancer, made["local"], auxiliary, levels)
+    return {name: to_images(made[name])[0] for name in LINKS if name in made}, len(data)

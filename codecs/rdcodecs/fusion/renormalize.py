@@ -16,8 +16,8 @@ from torch.nn import functional
 
 from rdcodecs.hyperprior.statistics import Statistics, statistics
 
-Renormalization = Literal["off", "auxiliary", "source", "local"]
-RENORMALIZATIONS: tuple[Renormalization, ...] = ("off", "auxiliary", "source", "local")
+Renormalization = Literal["auto", "off", "auxiliary", "source", "local", "learned"]
+RENORMALIZATIONS: tuple[Renormalization, ...] = ("auto", "off", "auxiliary", "source", "local", "learned")
 
 # Chosen on held-out training crops: docs/TRAINING-LOG.md, 8, 13 and 21.
 _WIDEST, _NARROWEST = 21, 5

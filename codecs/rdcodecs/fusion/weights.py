@@ -1,25 +1,32 @@
-"""A trained control as a folder: `config.json` and `model.safetensors`."""
+"""Trained parts of the codec, control and enhancer, as folders: `config.json` and `model.safetensors` each."""
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
+from torch import nn
 
 from rdcodecs.codec import CodecError, MissingDependencyError
 from rdcodecs.digests import network_digest, tensors_digest
 from rdcodecs.fusion.config import FusionConfig, fusion_sites
 from rdcodecs.fusion.control import Control
+from rdcodecs.fusion.enhancer import Enhancer, EnhancerConfig
 from rdcodecs.hyperprior.weights import TrainedHyperprior
 from rdcodecs.prior import Prior
 from rdcodecs.tensor_file import save_tensors
 
 _CONFIG, _MODEL = "config.json", "model.safetensors"
 _FORMAT = 1
+ENHANCER = "enhancer"
+"""Folder of the enhancer, beside those of the controls."""
+
+_N = TypeVar("_N", bound=nn.Module)
 
 
 def make_control(config: FusionConfig, prior: Prior, hyperprior: TrainedHyperprior) -> Control:
@@ -31,15 +38,21 @@ def make_control(config: FusionConfig, prior: Prior, hyperprior: TrainedHyperpri
 
 def save_control(folder: Path, control: Control, prior: Prior, hyperprior: TrainedHyperprior) -> None:
     """Write a trained control in fp16, with what it was trained for."""
+    origin = {"prior": network_digest(prior.unet), "hyperprior": hyperprior.digest.hex()}
+    _save(folder, control, origin, dataclasses.asdict(control.config))
+
+
+def save_enhancer(folder: Path, enhancer: Enhancer, prior: Prior, hyperprior: TrainedHyperprior) -> None:
+    """Write a trained enhancer in fp16, with what it was trained for."""
+    origin = {"autoencoder": network_digest(prior.vae), "hyperprior": hyperprior.digest.hex()}
+    _save(folder, enhancer, origin, dataclasses.asdict(enhancer.config))
+
+
+def _save(folder: Path, network: nn.Module, origin: Mapping[str, str], shape: Mapping[str, Any]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    tensors = {name: value.detach().cpu().half().contiguous() for name, value in control.state_dict().items()}
+    tensors = {name: value.detach().cpu().half().contiguous() for name, value in network.state_dict().items()}
     save_tensors(tensors, folder / _MODEL)
-    config = {
-        "format": _FORMAT,
-        "prior": network_digest(prior.unet),
-        "hyperprior": hyperprior.digest.hex(),
-        "shape": dataclasses.asdict(control.config),
-    }
+    config = {"format": _FORMAT, **origin, "shape": shape}
     (folder / _CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
 
 
@@ -69,25 +82,81 @@ def trainable_control(folder: Path, prior: Prior, hyperprior: TrainedHyperprior)
     return _read(folder, prior, hyperprior, foreign=True)[0]
 
 
+def has_enhancer(folder: Path) -> bool:
+    """Return whether the weights in a folder of controls have an enhancer."""
+    return (folder / ENHANCER / _CONFIG).is_file()
+
+
+def load_enhancer(folder: Path, prior: Prior, hyperprior: TrainedHyperprior) -> tuple[Enhancer, str]:
+    """Read a trained enhancer, onto the prior's device, in single precision.
+
+    Returns:
+        The enhancer, and the SHA-256 of its weights as hex digits.
+
+    Raises:
+        MissingDependencyError: a file is missing.
+        CodecError: a file is damaged, of a newer format, or was trained for another autoencoder or hyperprior.
+    """
+    with _reading(folder, "train it with 'rdbench train fusion --stage 3', or decode with renormalize=local"):
+        config = _config(folder)
+        if (config["hyperprior"], config["autoencoder"]) != (hyperprior.digest.hex(), network_digest(prior.vae)):
+            raise CodecError(f"'{folder}' was trained for another hyperprior or autoencoder: train stage 3 again")
+        enhancer = Enhancer(EnhancerConfig(**config["shape"]), hyperprior.config.levels)
+        enhancer, digest = _filled(enhancer, folder)
+    enhancer.requires_grad_(False).eval()
+    enhancer.to(prior.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return enhancer, digest
+
+
+def trainable_enhancer(folder: Path, levels: int) -> Enhancer:
+    """Read a trained enhancer to train it further, for whatever it will be trained with.
+
+    Args:
+        folder: of it.
+        levels: rate levels of the hyperprior.
+
+    Raises:
+        MissingDependencyError: a file is missing.
+        CodecError: a file is damaged, of a newer format, or does not fit.
+    """
+    with _reading(folder, "leave --init out to begin from nothing"):
+        return _filled(Enhancer(EnhancerConfig(**_config(folder)["shape"]), levels), folder)[0]
+
+
 def _read(folder: Path, prior: Prior, hyperprior: TrainedHyperprior, *, foreign: bool) -> tuple[Control, str]:
-    for name in (_CONFIG, _MODEL):
-        if not (folder / name).is_file():
-            raise MissingDependencyError(
-                f"'{folder}' lacks {name}: train it with 'rdbench train fusion --stage 2 --prior {prior.name}'"
-            )
-    try:
-        config: dict[str, Any] = json.loads((folder / _CONFIG).read_text(encoding="utf-8"))
-        if config["format"] != _FORMAT:
-            raise ValueError("it is of a format that this version does not read")
+    with _reading(folder, f"train it with 'rdbench train fusion --stage 2 --prior {prior.name}'"):
+        config = _config(folder)
         control = make_control(FusionConfig(**config["shape"]), prior, hyperprior)
-        tensors = load_file(folder / _MODEL)
         if not foreign:
             _check_origin(folder, config, prior, hyperprior)
-        control.load_state_dict({name: value.float() for name, value in tensors.items()})
+        return _filled(control, folder)
+
+
+@contextmanager
+def _reading(folder: Path, advice: str) -> Iterator[None]:
+    """Say in one line what is missing or wrong in a folder."""
+    for name in (_CONFIG, _MODEL):
+        if not (folder / name).is_file():
+            raise MissingDependencyError(f"'{folder}' lacks {name}: {advice}")
+    try:
+        yield
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
         reason = " ".join(str(error).split())[:200]
         raise CodecError(f"'{folder}' cannot be used: {reason}") from error
-    return control, tensors_digest(tensors)
+
+
+def _config(folder: Path) -> dict[str, Any]:
+    config: dict[str, Any] = json.loads((folder / _CONFIG).read_text(encoding="utf-8"))
+    if config["format"] != _FORMAT:
+        raise ValueError("it is of a format that this version does not read")
+    return config
+
+
+def _filled(network: _N, folder: Path) -> tuple[_N, str]:
+    """Return a network with the weights of a folder, and the SHA-256 of these."""
+    tensors = load_file(folder / _MODEL)
+    network.load_state_dict({name: value.float() for name, value in tensors.items()})
+    return network, tensors_digest(tensors)
 
 
 def _check_origin(folder: Path, config: Mapping[str, Any], prior: Prior, hyperprior: TrainedHyperprior) -> None:

@@ -4,6 +4,7 @@ import argparse
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -131,7 +132,7 @@ def test_a_folder_without_images(tmp_path: Path) -> None:
         rdbench("--data", tmp_path, "--out", tmp_path / "out", "--steps", 1)
 
 
-def test_both_stages_become_a_codec(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_all_stages_become_a_codec(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     prior = write_model(tmp_path / "prior", text=False)
     shared = ("--data", folder, "--preset", "micro", "--steps", 2, "--log-steps", 1, "--device", "cpu")
     weights = tmp_path / "weights"
@@ -145,9 +146,16 @@ def test_both_stages_become_a_codec(folder: Path, tmp_path: Path, capsys: pytest
     assert rdbench(*second, "--out", out, *shared, model="fusion") == 0
     assert "fusion step 2 (100.0 %" in capsys.readouterr().err
     assert "additive" in (out / "model" / "fusion" / "additive" / "README.md").read_text()
-    codec = load_codec("fusion", fusion="additive", weights=str(out / "model"), prior=str(prior), device="cpu")
+    third = ("--stage", 3, "--prior", prior, "--weights", out / "model", "--out", tmp_path / "third")
+    assert rdbench(*third, *shared, model="fusion") == 0
+    assert "stage 3: finished" in capsys.readouterr().err
     image = smooth_images(1, side=32)[0][1]()
-    assert codec.decode(codec.encode(image, 1), steps=1).shape == image.shape
+    pictures = []
+    for weights in (out / "model", tmp_path / "third" / "model"):
+        codec = load_codec("fusion", fusion="additive", weights=str(weights), prior=str(prior), device="cpu")
+        pictures.append(codec.decode(codec.encode(image, 1), steps=1))
+    assert pictures[0].shape == image.shape
+    assert not np.array_equal(*pictures)
 
 
 def test_a_second_stage_goes_on_with_its_own_settings(

@@ -36,6 +36,7 @@ def test_every_size_comes_back_from_the_bytes_alone(make: Any, size: tuple[int, 
         {"fusion": "additive"},
         {"renormalize": "off"},
         {"renormalize": "auxiliary"},
+        {"renormalize": "local"},
         {"start": "auxiliary"},
         {"window": 9},
         {"span": 0.5},
@@ -94,6 +95,21 @@ def test_the_statistics_cost_six_bytes_and_the_baseline_reads_past_them(make: An
         make(renormalize="source").decode(without)
 
 
+def test_weights_without_an_enhancer_renormalize_alone(make: Any, small_weights: Path, tmp_path: Path) -> None:
+    data = make().encode(picture(48, 48), 1)
+    assert make().fingerprint() == make(renormalize="learned").fingerprint()
+    copy = Path(shutil.copytree(small_weights, tmp_path / "weights"))
+    shutil.rmtree(copy / "fusion" / "enhancer")
+    bare = make(weights=str(copy))
+    assert bare.fingerprint() == make(renormalize="local").fingerprint()
+    np.testing.assert_array_equal(bare.decode(data, steps=2), make(renormalize="local").decode(data, steps=2))
+    message = (
+        "enhancer' lacks config.json: train it with 'rdbench train fusion --stage 3', or decode with renormalize=loc"
+    )
+    with pytest.raises(MissingDependencyError, match=message):
+        make(weights=str(copy), renormalize="learned").check()
+
+
 def test_damage_is_always_noticed(make: Any) -> None:
     codec = make()
     data = codec.encode(picture(64, 64), 1)
@@ -110,7 +126,9 @@ def test_damage_is_always_noticed(make: Any) -> None:
 def test_options_out_of_range(make: Any) -> None:
     with pytest.raises(OptionError, match="fusion must be one of attentive, additive, not 'mean'"):
         make(fusion="mean")
-    with pytest.raises(OptionError, match="renormalize must be one of off, auxiliary, source, local, not 'on'"):
+    with pytest.raises(
+        OptionError, match="renormalize must be one of auto, off, auxiliary, source, local, learned, not 'on'"
+    ):
         make(renormalize="on")
     data = make().encode(picture(32, 32), 0)
     for steps in (0, 1001, 2.5, True, "10"):

@@ -1,4 +1,4 @@
-"""rdbench train fusion: the fusion codec, in two stages."""
+"""rdbench train fusion: the fusion codec, in three stages."""
 
 import argparse
 from dataclasses import replace
@@ -31,22 +31,25 @@ def add_parser(models: "Commands") -> None:
     """Declare the command."""
     fusion = models.add_parser(
         "fusion",
-        help="the fusion codec: stage 1 (encoder, entropy model), stage 2 (adapter and fusion for a prior)",
-        description="Stage 1 trains encoder, entropy model and auxiliary decoder, with a "
-        "diffusion model only where --prior names one. Stage 2 "
-        "trains adapter and fusion for a frozen prior. Each writes its part of OUT/model, which the codecs "
-        "hyperprior and fusion take as 'weights'. Stop it whenever you like: --resume goes on from the exact step.",
+        help="the fusion codec: stage 1 (encoder, entropy model), 2 (adapter and fusion for a prior), 3 (enhancer)",
+        description="Stage 1 trains encoder, entropy model and auxiliary decoder, with a diffusion model only where "
+        "--prior names one. Stage 2 trains adapter and fusion for a frozen prior. Stage 3 trains the enhancer, which "
+        "corrects what the codec draws. Each writes its part of OUT/model, which the codecs hyperprior and fusion take "
+        "as 'weights'. Stop it whenever you like: --resume goes on from the exact step.",
     )
-    fusion.add_argument("--stage", type=int, choices=(1, 2), required=True, help="what to train")
+    fusion.add_argument("--stage", type=int, choices=(1, 2, 3), required=True, help="what to train")
     fusion.add_argument("--data", type=Path, required=True, help="folder of images, searched with its subfolders")
     fusion.add_argument("--out", type=Path, required=True, help="folder for states, logs, pictures and the model")
     fusion.add_argument(
         "--prior",
-        help="a diffusers folder, a hub id, or tiny (stage 2's default); with stage 1 a decoder of sketches for this "
-        "prior is trained besides",
+        help="a diffusers folder, a hub id, or tiny (default of stages 2 and 3); with stage 1 a decoder of sketches "
+        "for this prior is trained besides",
     )
     fusion.add_argument(
         "--hyperprior", default="tiny", metavar="DIR", help="stage 2: tiny (default) or the OUT/model of a stage 1"
+    )
+    fusion.add_argument(
+        "--weights", default="tiny", metavar="DIR", help="stage 3: tiny (default) or the OUT/model of a stage 2"
     )
     fusion.add_argument("--fusion", choices=("attentive", "additive"), help="stage 2: kind (attentive)")
     fusion.add_argument("--init", metavar="DIR", help="begin with this model: tiny or the OUT/model of a training")
@@ -67,7 +70,7 @@ def add_parser(models: "Commands") -> None:
 def execute(options: argparse.Namespace) -> int:
     """Train; 130 where a signal ended it (everything is saved)."""
     console = make_console()
-    session = _first(options, console) if options.stage == 1 else _second(options, console)
+    session = {1: _first, 2: _second, 3: _third}[options.stage](options, console)
     if options.export:
         session.export()
         return 0
@@ -127,6 +130,29 @@ def _second(options: argparse.Namespace, console: "Console") -> Any:
     crops = read_folder(options.data, config, console)
     start = shipped_or_folder(options.init) / CONTROLS / config.shape.kind if options.init else None
     return FusionSession(options.out, config, crops, prior, hyperprior, run, perceptual=perceptual, start=start)
+
+
+def _third(options: argparse.Namespace, console: "Console") -> Any:
+    from rdcodecs.fusion.codec import FOLDER as CONTROLS
+    from rdcodecs.fusion.train.enhancer import PRESETS
+    from rdcodecs.fusion.train.enhancer_session import EnhancerSession, read_controls
+    from rdcodecs.fusion.weights import ENHANCER
+    from rdcodecs.hyperprior.codec import FOLDER
+    from rdcodecs.hyperprior.weights import load_hyperprior
+    from rdcodecs.shipped import TINY, shipped_or_folder
+
+    run = make_run(options, console)
+    config = training_settings(options, PRESETS, {}, console)
+    weights = shipped_or_folder(options.weights)
+    hyperprior = load_hyperprior(weights / FOLDER, run.device)
+    prior = _frozen(options.prior or TINY, run)
+    controls = read_controls(weights, prior, hyperprior)
+    perceptual = perceptual_loss(options.perceptual, run.device)
+    crops = read_folder(options.data, config, console)
+    start = shipped_or_folder(options.init) / CONTROLS / ENHANCER if options.init else None
+    return EnhancerSession(
+        options.out, config, crops, prior, hyperprior, weights, controls, run, perceptual=perceptual, start=start
+    )
 
 
 def _frozen(name: str, run: Any) -> Any:

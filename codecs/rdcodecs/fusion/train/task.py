@@ -1,21 +1,18 @@
 """Stage 2: adapter and fusion learn to steer a frozen prior; encoder, entropy model and prior do not move."""
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
 
 from rdcodecs.codec import Image
 from rdcodecs.fusion.control import Control
-from rdcodecs.fusion.renormalize import match_neighbourhoods, window_at
-from rdcodecs.fusion.sketch import Sketcher
+from rdcodecs.fusion.renormalize import match_neighbourhoods
+from rdcodecs.fusion.train.coded import Coded, Coder
 from rdcodecs.fusion.train.config import FusionTrainConfig
 from rdcodecs.hyperprior.weights import TrainedHyperprior
 from rdcodecs.pixels import to_images, to_tensor
 from rdcodecs.prior import Prior
-from rdcodecs.prior.features import edit_features
 from rdcodecs.prior.train.losses import Perceptual, min_snr_weight
 from rdcodecs.prior.train.walk import Finish, PictureLoss
 from rdcodecs.training.data import Crops, Order, random_crops, step_generator
@@ -66,7 +63,7 @@ class FusionTask(Learner[Control]):
         self._device = device
         super().__init__(control, device, config, rate=config.learning_rate, weight_decay=1e-3)
         self._prior, self._hyperprior = prior, hyperprior
-        self._sketcher = Sketcher(hyperprior, prior)
+        self._coder = Coder(hyperprior, prior)
         self._alphas = prior.alphas_cumprod.to(device)
         self._lowest = prior.train_steps - prior.most_steps(span)
         self._weights = torch.ones_like(self._alphas)
@@ -94,7 +91,7 @@ class FusionTask(Learner[Control]):
         seen = self._pictures.chosen(step, progress, count)
         if seen is not None:
             told = coded[seen]
-            with self._steered(self.model, told):
+            with self._coder.steered(self.model, told):
                 pictured = self._pictures(
                     images[seen], self._prior.denoise, generator, finish=self._finish(told, generator)
                 )
@@ -130,63 +127,34 @@ class FusionTask(Learner[Control]):
         rows = [originals.numpy()]
         for level in (0, last // 2, last):
             levels = torch.full((len(originals),), level, device=self._device)
-            with self._steered(self.average.model, self._coded(images, levels)[1]):
+            with self._coder.steered(self.average.model, self._coded(images, levels)[1]):
                 drawn = self._prior.sample(noise, _SHOWN_STEPS, span=self._config.shape.span)
             rows.append(to_images(self._prior.decode(drawn, size)))
         return grid(rows)
 
     @torch.no_grad()
-    def _coded(self, images: Tensor, levels: Tensor) -> tuple[Tensor, "_Coded"]:
+    def _coded(self, images: Tensor, levels: Tensor) -> tuple[Tensor, Coded]:
         """Return the prior's latents of images, and what their streams tell."""
-        latents = self._hyperprior.decoded_latents(images, levels)
-        auxiliary = sketch = None
-        sketched, size = self._config.shape.sketch, (images.shape[2], images.shape[3])
-        if self._config.renormalized or (sketched and self._sketcher.needs_picture):
-            auxiliary = self._hyperprior.network.synthesis(latents, levels)[..., : size[0], : size[1]]
-        if sketched:
-            sketch = self._sketcher(latents, levels, size, auxiliary)
-        clean = self._prior.encode(images).float()
-        return clean, _Coded(latents, levels, (clean.shape[2], clean.shape[3]), auxiliary, sketch)
+        config = self._config
+        coded = self._coder(images, levels, sketched=config.shape.sketch, pictured=config.renormalized > 0)
+        return self._prior.encode(images).float(), coded
 
-    def _finish(self, coded: "_Coded", generator: torch.Generator) -> Finish | None:
+    def _finish(self, coded: Coded, generator: torch.Generator) -> Finish | None:
         """Return local renormalization of some of the pictures, of each with the probability that is set, if any is."""
         auxiliary = coded.auxiliary
         if auxiliary is None or not self._config.renormalized:
             return None
         renormalized = torch.rand(len(coded.levels), generator=generator, device=self._device)
         chosen = (renormalized < self._config.renormalized).reshape(-1, 1, 1, 1)
-        windows = [window_at(level, self._hyperprior.config.levels) for level in coded.levels.tolist()]
+        windows = self._coder.windows(coded)
         return lambda made: torch.where(chosen, match_neighbourhoods(made, auxiliary, windows), made)
 
-    @contextmanager
-    def _steered(self, control: Control, coded: "_Coded") -> Iterator[None]:
-        """Let a control steer the prior, within the context, to what streams tell."""
-        with mixed_precision(self._device):
-            prepared = control.prepare(coded.latents, coded.levels, coded.size, coded.sketch)
-        with edit_features(self._prior.unet, control.edits(prepared)):
-            yield
-
-    def _errors(self, control: Control, clean: Tensor, coded: "_Coded", timesteps: Tensor, noise: Tensor) -> Tensor:
+    def _errors(self, control: Control, clean: Tensor, coded: Coded, timesteps: Tensor, noise: Tensor) -> Tensor:
         """Return each image's mean squared error of what the prior predicts, shape (N,)."""
         alpha = self._alphas[timesteps].reshape(-1, 1, 1, 1)
         noisy = alpha.sqrt() * clean + (1 - alpha).sqrt() * noise
         velocity = self._prior.prediction_type == "v_prediction"
         wanted = alpha.sqrt() * noise - (1 - alpha).sqrt() * clean if velocity else noise
-        with mixed_precision(self._device), self._steered(control, coded):
+        with mixed_precision(self._device), self._coder.steered(control, coded):
             output = self._prior.denoise(noisy, timesteps)
         return (output.float() - wanted).square().mean(dim=(1, 2, 3))
-
-
-@dataclass(frozen=True)
-class _Coded:
-    """What the streams of a batch tell, as `Control.prepare` takes it."""
-
-    latents: Tensor
-    levels: Tensor
-    size: tuple[int, int]
-    auxiliary: Tensor | None
-    sketch: Tensor | None
-
-    def __getitem__(self, places: Tensor) -> "_Coded":
-        auxiliary, sketch = (None if part is None else part[places] for part in (self.auxiliary, self.sketch))
-        return _Coded(self.latents[places], self.levels[places], self.size, auxiliary, sketch)

@@ -1,0 +1,169 @@
+"""The enhancer: the network, its files, its training."""
+
+import dataclasses
+import json
+import os
+import shutil
+import signal
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from rdcodecs.codec import CodecError
+from rdcodecs.fusion import enhancer as module
+from rdcodecs.fusion.enhancer import Enhancer, EnhancerConfig, enhance
+from rdcodecs.fusion.renormalize import match_neighbourhoods
+from rdcodecs.fusion.weights import load_enhancer
+from rdcodecs.pixels import to_tensor
+from rdcodecs.training.errors import TrainingError
+from rdcodecs.training.log import read_log
+from rdcodecs.training.loop import Budget, Outcome, Report
+from rdcodecs.training.state import load_state
+from small_codecs import enhancer_session
+
+LEVELS = 4
+
+
+def trained() -> Enhancer:
+    """An enhancer that does something."""
+    torch.manual_seed(0)
+    network = Enhancer(EnhancerConfig(fine=8, wide=12, blocks=3), LEVELS).eval()
+    with torch.no_grad():
+        for value in network.parameters():
+            value.add_(0.1 * torch.randn(value.shape))
+    return network
+
+
+def two_pictures(height: int, width: int) -> tuple[torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(height)
+    return tuple(torch.rand(1, 3, height, width, generator=generator) * 2 - 1 for _ in range(2))  # type: ignore[return-value]
+
+
+def test_untrained_it_changes_nothing() -> None:
+    made, auxiliary = two_pictures(20, 24)
+    network = Enhancer(EnhancerConfig(fine=8, wide=8, blocks=1), LEVELS)
+    assert torch.equal(network(made, auxiliary, torch.tensor([1])), made)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("size", [(1, 1), (17, 33), (64, 96), (43, 6)])
+def test_every_size_keeps_its_shape(size: tuple[int, int]) -> None:
+    made, auxiliary = two_pictures(*size)
+    network = trained()
+    changed = network(made, auxiliary, torch.tensor([1]))
+    assert changed.shape == made.shape
+    assert not torch.equal(changed, made)
+    # Rate and auxiliary picture are seen.
+    assert not torch.equal(changed, network(made, auxiliary, torch.tensor([2])))
+    assert not torch.equal(changed, network(made, auxiliary.flip(1), torch.tensor([1])))
+
+
+@torch.no_grad()
+def test_strips_make_the_same_picture(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Blocks as many as ship: a strip must reach as far as the network does.
+    made, auxiliary = two_pictures(211, 40)
+    network, level = trained(), torch.tensor([3])
+    whole = network(made, auxiliary, level)
+    monkeypatch.setattr(module, "_STRIP", 64)
+    torch.testing.assert_close(enhance(network, made, auxiliary, level), whole, rtol=1e-5, atol=1e-5)
+    # And not by chance: with less it is another picture near the seams.
+    monkeypatch.setattr(module, "_REACH", 8)
+    assert (enhance(network, made, auxiliary, level) - whole).abs().max() > 1e-3
+
+
+def test_it_learns_and_nothing_else_moves(small_weights: Path, small_prior: Path, tmp_path: Path) -> None:
+    session = enhancer_session(tmp_path, small_weights, small_prior, log_steps=1)
+    frozen = [session.prior.vae, session.prior.unet, session.hyperprior.network, *session.controls.values()]
+    before = [{name: value.clone() for name, value in network.state_dict().items()} for network in frozen]
+    session.train(Budget(steps=40))
+    for network, values in zip(frozen, before, strict=True):
+        assert all(torch.equal(value, values[name]) for name, value in network.state_dict().items())
+    held_out = [line for line in read_log(tmp_path / "stage-3") if line["kind"] == "held_out"][-1]
+    # An untrained prior's pictures are far off: whatever it learns is better.
+    assert held_out["loss"] < 0.98 * held_out["unenhanced_loss"]
+    parts = sum(held_out[name] for name in ("l1", "perceptual", "ms_ssim"))
+    assert held_out["loss"] == pytest.approx(parts, rel=1e-5)
+
+
+def test_it_sees_what_the_codec_draws(small_weights: Path, small_prior: Path, tmp_path: Path) -> None:
+    session = enhancer_session(tmp_path, small_weights, small_prior)
+    task = session._task()
+    assert list(session.controls) == ["attentive", "additive"]
+    images, levels = to_tensor(task._held_out[:2]), torch.tensor([0, 1])
+    drawn = []
+    for control in session.controls.values():
+        made, auxiliary = task._drawn(control, images, levels, 2, torch.Generator().manual_seed(1))
+        coded = task._coder(images, levels, sketched=False, pictured=True)
+        assert torch.equal(auxiliary, session.hyperprior.network.synthesis(coded.latents, levels)[..., :64, :64])
+        # Renormalized already: doing it again changes next to nothing.
+        again = match_neighbourhoods(made, auxiliary, task._coder.windows(coded))
+        assert (again - made).abs().mean() < 0.2 * (made - auxiliary).abs().mean()
+        drawn.append(made)
+    assert not torch.equal(*drawn)
+
+
+def test_a_resumed_training_is_exact(small_weights: Path, small_prior: Path, tmp_path: Path) -> None:
+    def stop(report: Report) -> None:
+        if report.step == 3:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    enhancer_session(tmp_path / "whole", small_weights, small_prior).train(Budget(steps=6))
+    first = enhancer_session(tmp_path / "halves", small_weights, small_prior, log_steps=1, report=stop)
+    assert first.train(Budget(steps=6)) is Outcome.INTERRUPTED
+    assert enhancer_session(tmp_path / "halves", small_weights, small_prior).train(Budget(steps=6)) is Outcome.FINISHED
+    states = [load_state(tmp_path / name / "stage-3") for name in ("whole", "halves")]
+    assert states[0] is not None
+    assert states[1] is not None
+    assert states[0].step == states[1].step == 6
+    assert all(torch.equal(value, states[1].tensors[name]) for name, value in states[0].tensors.items())
+
+
+def test_it_goes_on_from_one_that_is_there(small_weights: Path, small_prior: Path, tmp_path: Path) -> None:
+    start = small_weights / "fusion" / "enhancer"
+    begun = enhancer_session(tmp_path, small_weights, small_prior, start=start)._task().model.state_dict()
+    weights = load_file(start / "model.safetensors")
+    assert all(torch.equal(begun[name], value.float()) for name, value in weights.items())
+    shape = EnhancerConfig(fine=12, wide=8, blocks=1)
+    with pytest.raises(TrainingError, match="another shape than the settings"):
+        enhancer_session(tmp_path, small_weights, small_prior, {"shape": shape}, start=start)._task()
+
+
+def test_a_state_of_other_controls_is_refused(small_weights: Path, small_prior: Path, tmp_path: Path) -> None:
+    session = enhancer_session(tmp_path, small_weights, small_prior)
+    session.train(Budget(steps=1))
+    fewer = {"attentive": session.controls["attentive"]}
+    with pytest.raises(TrainingError, match="begun with different controls"):
+        dataclasses.replace(session, controls=fewer).train(Budget(steps=2))
+
+
+def test_weights_without_controls_cannot_be_enhanced(small_weights: Path, small_prior: Path, tmp_path: Path) -> None:
+    shutil.copytree(small_weights / "hyperprior", tmp_path / "hyperprior")
+    with pytest.raises(TrainingError, match="holds no control: train stage 2 first"):
+        enhancer_session(tmp_path / "out", tmp_path, small_prior)
+
+
+def test_what_is_exported_is_read_again_and_named(small_weights: Path, small_prior: Path, tmp_path: Path) -> None:
+    session = enhancer_session(tmp_path, small_weights, small_prior)
+    session.train(Budget(steps=2))
+    folder = tmp_path / "model" / "fusion" / "enhancer"
+    state = load_state(tmp_path / "stage-3")
+    assert state is not None
+    network, digest = load_enhancer(folder, session.prior, session.hyperprior)
+    assert len(digest) == 64
+    for name, value in network.state_dict().items():
+        assert torch.equal(value, state.tensors[f"average.{name}"].half().float())
+    assert "unenhanced" in (folder / "README.md").read_text(encoding="utf-8")
+    # The codec takes the folder as its weights: all that it needs has come along.
+    assert (tmp_path / "model" / "hyperprior" / "config.json").is_file()
+    assert (tmp_path / "model" / "fusion" / "additive" / "config.json").is_file()
+
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    for part in ("hyperprior", "autoencoder"):
+        (folder / "config.json").write_text(json.dumps({**config, part: "0" * 64}), encoding="utf-8")
+        with pytest.raises(CodecError, match="trained for another hyperprior or autoencoder: train stage 3 again"):
+            load_enhancer(folder, session.prior, session.hyperprior)
+    (folder / "config.json").write_text(json.dumps({**config, "format": 2}), encoding="utf-8")
+    with pytest.raises(CodecError, match="cannot be used: it is of a format that this version does not read"):
+        load_enhancer(folder, session.prior, session.hyperprior)
