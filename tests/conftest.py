@@ -25,7 +25,7 @@ def small_prior(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def small_weights(small_prior: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Hyperprior and both kinds of fusion, trained a little for `small_prior`."""
+    """Hyperprior, both kinds of fusion and enhancer, trained a little for `small_prior`."""
     from small_codecs import train_weights
 
     return train_weights(tmp_path_factory.mktemp("weights"), small_prior)

@@ -20,8 +20,9 @@ from skimage.data import astronaut
 from rdcodecs import MissingDependencyError
 from rdcodecs.fusion.codec import FusionCodec
 from rdcodecs.fusion.config import FusionConfig
+from rdcodecs.fusion.enhancer import Enhancer, EnhancerConfig, enhance
 from rdcodecs.fusion.sketch import Sketcher
-from rdcodecs.fusion.weights import make_control, save_control
+from rdcodecs.fusion.weights import make_control, save_control, save_enhancer
 from rdcodecs.hyperprior.config import HyperpriorConfig
 from rdcodecs.hyperprior.model import Hyperprior
 from rdcodecs.hyperprior.train.export import export_hyperprior
@@ -56,6 +57,8 @@ def untrained(folder: Path) -> FusionCodec:
     export_hyperprior(Hyperprior(HyperpriorConfig()), crops, folder / "hyperprior")
     prior, hyperprior = load(folder, device="cpu"), load_hyperprior(folder / "hyperprior")
     save_control(folder / "fusion" / "attentive", make_control(FusionConfig(), prior, hyperprior), prior, hyperprior)
+    enhancer = Enhancer(EnhancerConfig(), hyperprior.config.levels)
+    save_enhancer(folder / "fusion" / "enhancer", enhancer, prior, hyperprior)
     return FusionCodec(prior=str(folder), weights=str(folder), device="cpu")
 
 
@@ -104,6 +107,8 @@ def test_shares(fusion, stream, record_property) -> None:
         prepared = fusion.control.prepare(stored.latents[None], levels, (64, 64), sketch)
         with edit_features(prior.unet, fusion.control.edits(prepared)):
             steered = seconds(lambda: prior.denoise(noise, 500))
+        drawn = prior.decode(noise, SIZE).float()
+        enhancement = seconds(lambda: enhance(fusion.enhancer, drawn, auxiliary, levels))
     whole = seconds(lambda: fusion.decode(stream))
     encode = seconds(lambda: fusion.encode(astronaut(), LEVEL))
     reading = seconds(lambda: hyperprior.coder.decode(stored.payload, LEVEL, (32, 32)))
@@ -111,6 +116,7 @@ def test_shares(fusion, stream, record_property) -> None:
         "decode / (ten bare steps + autoencoder)": whole / (ten + picture),
         "fusion / U-Net, each step": steered / bare - 1,
         "adapter / ten steps": adapter / ten,
+        "enhancer / decode": enhancement / whole,
         "entropy decoding / (encode + decode)": reading / (whole + encode),
     }
     for name, value in shares.items():

@@ -23,7 +23,7 @@ def add_parser(commands: "Commands") -> None:
     codecs = parser.add_subparsers(dest="model", metavar="CODEC", required=True)
     fusion = codecs.add_parser(
         "fusion",
-        help="autoencoder, hyperprior, sketch, adapter, sampler, renormalization",
+        help="autoencoder, hyperprior, sketch, adapter, sampler, renormalization, enhancer",
         description="Measure what each link of the fusion codec costs, on images that it was not trained on: those "
         "that `rdbench train` holds out of a folder. A table of metrics for each rate level. With --vary the table "
         "has the values of one of the codec's options instead: choose it here, not on the images that you report.",

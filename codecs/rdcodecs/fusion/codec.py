@@ -25,7 +25,7 @@ from rdcodecs.fusion.renormalize import (
     window_at,
 )
 from rdcodecs.fusion.sketch import Sketcher
-from rdcodecs.fusion.weights import ENHANCER, has_enhancer, load_control, load_enhancer
+from rdcodecs.fusion.weights import check_enhancer, has_enhancer, load_control, load_enhancer
 from rdcodecs.hyperprior.codec import HyperpriorCodec, StoredLatent
 from rdcodecs.hyperprior.statistics import statistics, unpack_statistics
 from rdcodecs.pixels import to_images
@@ -35,7 +35,7 @@ from rdcodecs.shipped import TINY, shipped_or_folder
 from rdcodecs.steps import check_steps
 
 FOLDER = "fusion"
-"""The controls' weights, in a folder of weights, one folder a kind in it."""
+"""Controls and enhancer in a folder of weights: one folder a kind of fusion in it, and one of the enhancer."""
 
 Start = Literal["noise", "auxiliary"]
 _STARTS: tuple[Start, ...] = ("noise", "auxiliary")
@@ -80,7 +80,7 @@ class FusionCodec(Codec):
 
     Raises:
         OptionError: an option has a value that does not exist.
-        MissingDependencyError: no such weights.
+        MissingDependencyError: no such weights, or "learned" and no enhancer in them.
     """
 
     name = "fusion"
@@ -112,10 +112,12 @@ class FusionCodec(Codec):
         if isinstance(span, bool) or not isinstance(span, int | float) or not 0 <= span <= 1:
             raise OptionError(f"codec 'fusion': span must be a number from 0 to 1, not {span!r}")
         self._prior_name = prior
-        controls = shipped_or_folder(weights) / FOLDER
-        self._folder, self._enhancer_folder = controls / fusion, controls / ENHANCER
+        self._parts = shipped_or_folder(weights) / FOLDER
+        self._folder = self._parts / fusion
         if renormalize == "auto":
-            renormalize = "learned" if has_enhancer(controls) else "local"
+            renormalize = "learned" if self.has_enhancer else "local"
+        if renormalize == "learned":
+            check_enhancer(self._parts)  # now, before anything is measured
         self._renormalize: Renormalization = renormalize
         self._window = window
         self._given_span = float(span)
@@ -146,9 +148,9 @@ class FusionCodec(Codec):
         return load_control(self._folder, self.prior, self.hyperprior.model)
 
     @property
-    def enhanced(self) -> bool:
+    def has_enhancer(self) -> bool:
         """Whether the weights have an enhancer, used or not."""
-        return has_enhancer(self._enhancer_folder.parent)
+        return has_enhancer(self._parts)
 
     @property
     def enhancer(self) -> Enhancer:
@@ -157,7 +159,7 @@ class FusionCodec(Codec):
 
     @cached_property
     def _enhancement(self) -> tuple[Enhancer, str]:
-        return load_enhancer(self._enhancer_folder, self.prior, self.hyperprior.model)
+        return load_enhancer(self._parts, self.prior, self.hyperprior.model)
 
     @cached_property
     def _sketcher(self) -> Sketcher:
@@ -185,6 +187,7 @@ class FusionCodec(Codec):
 
     def decode(self, data: bytes, **options: Any) -> Image:
         """Decompress; see `Codec.decode`. `steps` is the number of DDIM steps."""
+        self.check()  # says what is missing before anything is drawn
         steps = self._steps(options)
         image: Image = to_images(self._draw(self.prior, [_Source(self._read(data), _seed(data))], steps))[0]
         return image

@@ -16,8 +16,7 @@ from rdcodecs.hyperprior.layers import Stage, upsampling
 _FOLD = 2
 """Pixels to a side of what is one place of the finest features: at full size the same work sees a quarter as much."""
 _GRID = 2 * _FOLD
-_REACH = 64
-"""Pixels: no sample of the output depends on one of the input that is farther away. Multiple of 4."""
+"""Pixels to a side of a place of the coarsest features."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +32,18 @@ class EnhancerConfig:
     fine: int = 32
     wide: int = 80
     blocks: int = 3
+
+    def __post_init__(self) -> None:
+        for name, value in (("fine", self.fine), ("wide", self.wide), ("blocks", self.blocks)):
+            if value < 1:
+                raise ValueError(f"{name} is {value}: at least 1")
+
+    @property
+    def reach(self) -> int:
+        """Pixels, whole places of the coarsest features: no sample of the output depends on an input farther away."""
+        # Two convolutions to a block, one more on the way down and up, and at half the size three before, three after.
+        coarse, fine = 2 * self.blocks + 2, 6
+        return _GRID * (coarse + -(-fine // 2))
 
 
 class Enhancer(nn.Module):
@@ -75,17 +86,19 @@ class Enhancer(nn.Module):
         return pictures + correction[..., :height, :width]
 
 
-_STRIP = 512
-"""Rows at a time, multiple of 4: the features of a whole large picture would take gigabytes."""
+_AREA = 1024 * 1024
+"""Pixels at a time, or a few more: the features of a whole large picture would take gigabytes."""
 
 
 def enhance(enhancer: Enhancer, pictures: Tensor, auxiliary: Tensor, levels: Tensor) -> Tensor:
     """Return what the enhancer makes of pictures of any size, strip by strip; arguments as for `Enhancer.forward`."""
-    height = pictures.shape[2]
+    height, width = pictures.shape[2:]
+    reach = enhancer.config.reach
+    rows = max(reach, _AREA // width // _GRID * _GRID)
     made = []
-    for first in range(0, height, _STRIP):
-        last = min(first + _STRIP, height)
-        top, bottom = max(0, first - _REACH), min(height, last + _REACH)
+    for first in range(0, height, rows):
+        last = min(first + rows, height)
+        top, bottom = max(0, first - reach), min(height, last + reach)
         strip = enhancer(pictures[:, :, top:bottom], auxiliary[:, :, top:bottom], levels)
         made.append(strip[:, :, first - top : last - top])
     return torch.cat(made, 2)

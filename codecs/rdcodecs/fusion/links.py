@@ -41,7 +41,7 @@ _HALF = 0.5
 
 @torch.inference_mode()
 def draw_links(codec: FusionCodec, image: Image, rate: float, steps: int = 10) -> tuple[dict[str, Image], int]:
-    """Return a picture for each of `LINKS`, and the length of the stream in bytes.
+    """Return a picture for each of `LINKS` that the codec has, and the length of the stream in bytes.
 
     Args:
         codec: the codec; its options on renormalization, span and start are not used.
@@ -53,7 +53,7 @@ def draw_links(codec: FusionCodec, image: Image, rate: float, steps: int = 10) -
     stored = codec.hyperprior.read(data)
     source, size = to_tensor(image).to(prior.device), stored.size
     levels = torch.tensor([stored.level], device=prior.device)
-    auxiliary = codec.hyperprior.draw([stored]).clamp(-1, 1)
+    auxiliary = codec.hyperprior.draw([stored])
     own = prior.encode(source)
     latents = stored.latents[None].to(prior.dtype)
     sketch = Sketcher(codec.hyperprior.model, prior)(stored.latents[None], levels, size, auxiliary)
@@ -69,7 +69,7 @@ def draw_links(codec: FusionCodec, image: Image, rate: float, steps: int = 10) -
     made = {
         "autoencoder": prior.decode(own, size).float(),
         "hyperprior": auxiliary,
-        "hyperprior, autoencoder": prior.decode(prior.encode(auxiliary), size).float(),
+        "hyperprior, autoencoder": prior.decode(prior.encode(auxiliary.clamp(-1, 1)), size).float(),
         "sketch": prior.decode(sketch, size).float(),
     }
     with edit_features(prior.unet, codec.control.edits(prepared)):
@@ -87,6 +87,6 @@ def draw_links(codec: FusionCodec, image: Image, rate: float, steps: int = 10) -
         "local": match_neighbourhoods(made["sampler"], auxiliary, [window]),
         "unsteered": sample(steps),
     }
-    if codec.enhanced:
+    if codec.has_enhancer:
         made["learned"] = enhance(codec.enhancer, made["local"], auxiliary, levels)
     return {name: to_images(made[name])[0] for name in LINKS if name in made}, len(data)

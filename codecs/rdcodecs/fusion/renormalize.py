@@ -3,7 +3,8 @@
 The document names the technique and its aim, consistent colour; what follows is our choice. Mean and standard
 deviation of each colour channel are moved to a reference that either costs nothing (the auxiliary decoder's picture)
 or six bytes (the source's own, in the stream). `local` moves the mean of every neighbourhood instead: what is coarser
-than the neighbourhood is the auxiliary decoder's, what is finer the diffusion model's. The more bits a stream has, the
+than the neighbourhood is the auxiliary decoder's, what is finer the diffusion model's. `learned` is that and then
+the enhancer (see `Enhancer`), `auto` whichever of the two the weights allow. The more bits a stream has, the
 finer the detail that the auxiliary decoder can be trusted with, and the smaller the neighbourhood.
 """
 

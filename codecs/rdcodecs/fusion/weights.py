@@ -82,13 +82,28 @@ def trainable_control(folder: Path, prior: Prior, hyperprior: TrainedHyperprior)
     return _read(folder, prior, hyperprior, foreign=True)[0]
 
 
-def has_enhancer(folder: Path) -> bool:
-    """Return whether the weights in a folder of controls have an enhancer."""
-    return (folder / ENHANCER / _CONFIG).is_file()
+def has_enhancer(parts: Path) -> bool:
+    """Return whether there is an enhancer among the trained parts in a folder."""
+    return (parts / ENHANCER / _CONFIG).is_file()
 
 
-def load_enhancer(folder: Path, prior: Prior, hyperprior: TrainedHyperprior) -> tuple[Enhancer, str]:
+def check_enhancer(parts: Path) -> None:
+    """Check that there are the files of an enhancer among the trained parts in a folder.
+
+    Raises:
+        MissingDependencyError: one is missing.
+    """
+    advice = "train it with 'rdbench train fusion --stage 3', or decode with renormalize=local"
+    _check_files(parts / ENHANCER, advice)
+
+
+def load_enhancer(parts: Path, prior: Prior, hyperprior: TrainedHyperprior) -> tuple[Enhancer, str]:
     """Read a trained enhancer, onto the prior's device, in single precision.
+
+    Args:
+        parts: folder of the trained parts, of which it is one.
+        prior: whose autoencoder it was trained for.
+        hyperprior: that it was trained for.
 
     Returns:
         The enhancer, and the SHA-256 of its weights as hex digits.
@@ -97,10 +112,15 @@ def load_enhancer(folder: Path, prior: Prior, hyperprior: TrainedHyperprior) -> 
         MissingDependencyError: a file is missing.
         CodecError: a file is damaged, of a newer format, or was trained for another autoencoder or hyperprior.
     """
-    with _reading(folder, "train it with 'rdbench train fusion --stage 3', or decode with renormalize=local"):
+    check_enhancer(parts)
+    folder = parts / ENHANCER
+    with _reading(folder):
         config = _config(folder)
         if (config["hyperprior"], config["autoencoder"]) != (hyperprior.digest.hex(), network_digest(prior.vae)):
-            raise CodecError(f"'{folder}' was trained for another hyperprior or autoencoder: train stage 3 again")
+            raise CodecError(
+                f"'{folder}' was trained for another hyperprior or autoencoder: train stage 3 again, or decode with "
+                "renormalize=local"
+            )
         enhancer = Enhancer(EnhancerConfig(**config["shape"]), hyperprior.config.levels)
         enhancer, digest = _filled(enhancer, folder)
     enhancer.requires_grad_(False).eval()
@@ -119,12 +139,14 @@ def trainable_enhancer(folder: Path, levels: int) -> Enhancer:
         MissingDependencyError: a file is missing.
         CodecError: a file is damaged, of a newer format, or does not fit.
     """
-    with _reading(folder, "leave --init out to begin from nothing"):
+    _check_files(folder, "leave --init out to begin with nothing")
+    with _reading(folder):
         return _filled(Enhancer(EnhancerConfig(**_config(folder)["shape"]), levels), folder)[0]
 
 
 def _read(folder: Path, prior: Prior, hyperprior: TrainedHyperprior, *, foreign: bool) -> tuple[Control, str]:
-    with _reading(folder, f"train it with 'rdbench train fusion --stage 2 --prior {prior.name}'"):
+    _check_files(folder, f"train it with 'rdbench train fusion --stage 2 --prior {prior.name}'")
+    with _reading(folder):
         config = _config(folder)
         control = make_control(FusionConfig(**config["shape"]), prior, hyperprior)
         if not foreign:
@@ -132,12 +154,15 @@ def _read(folder: Path, prior: Prior, hyperprior: TrainedHyperprior, *, foreign:
         return _filled(control, folder)
 
 
-@contextmanager
-def _reading(folder: Path, advice: str) -> Iterator[None]:
-    """Say in one line what is missing or wrong in a folder."""
+def _check_files(folder: Path, advice: str) -> None:
     for name in (_CONFIG, _MODEL):
         if not (folder / name).is_file():
             raise MissingDependencyError(f"'{folder}' lacks {name}: {advice}")
+
+
+@contextmanager
+def _reading(folder: Path) -> Iterator[None]:
+    """Say in one line what is wrong in a folder."""
     try:
         yield
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
@@ -164,5 +189,6 @@ def _check_origin(folder: Path, config: Mapping[str, Any], prior: Prior, hyperpr
         raise CodecError(f"'{folder}' was trained for another hyperprior: train stage 2 again for this one")
     if config["prior"] != network_digest(prior.unet):
         raise CodecError(
-            f"'{folder}' was trained for another prior than '{prior.name}': train stage 2 with --prior {prior.name}"
+            f"'{folder}' was trained for another prior than '{prior.name}': name the one it was trained for, or train "
+            f"stage 2 with --prior {prior.name}"
         )

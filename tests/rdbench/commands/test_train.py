@@ -96,6 +96,13 @@ def test_wrong_options_are_said_in_one_line(
     [
         ("fusion", ("--stage", 1, "--init", "tiny"), "has another shape than the settings"),
         ("fusion", ("--stage", 2, "--init", "tiny"), "other shape|another shape"),
+        ("fusion", ("--stage", 3, "--init", "tiny"), "another shape"),
+        ("fusion", ("--stage", 3, "--hyperprior", "tiny"), "--hyperprior is for stage 2: leave it out of stage 3"),
+        ("fusion", ("--stage", 3, "--fusion", "additive"), "--fusion is for stage 2: leave it out of stage 3"),
+        ("fusion", ("--stage", 2, "--weights", "tiny"), "--weights is for stage 3: leave it out of stage 2"),
+        ("fusion", ("--stage", 3, "--set", "steps=[]"), "steps is .*: numbers of denoising steps, one at least"),
+        ("fusion", ("--stage", 3, "--set", "crop=16"), "crop is 16: at least 48, or ms_ssim_weight must be 0"),
+        ("fusion", ("--stage", 3, "--set", "shape.wide=0"), "wide is 0: at least 1"),
         ("perco", ("--prior", "nowhere"), "no diffusion model 'nowhere'"),
     ],
 )
@@ -156,6 +163,10 @@ def test_all_stages_become_a_codec(folder: Path, tmp_path: Path, capsys: pytest.
         pictures.append(codec.decode(codec.encode(image, 1), steps=1))
     assert pictures[0].shape == image.shape
     assert not np.array_equal(*pictures)
+    begun = ("--stage", 3, "--prior", prior, "--weights", out / "model", "--data", folder, "--device", "cpu")
+    assert rdbench(*begun, "--out", tmp_path / "third", "--export", model="fusion") == 0
+    again = ("--out", tmp_path / "fourth", "--init", tmp_path / "third" / "model", "--preset", "micro", "--steps", 1)
+    assert rdbench(*begun, *again, model="fusion") == 0
 
 
 def test_a_second_stage_goes_on_with_its_own_settings(

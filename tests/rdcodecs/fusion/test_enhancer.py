@@ -7,16 +7,17 @@ import shutil
 import signal
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
 
 from rdcodecs.codec import CodecError
 from rdcodecs.fusion import enhancer as module
+from rdcodecs.fusion.codec import FusionCodec
 from rdcodecs.fusion.enhancer import Enhancer, EnhancerConfig, enhance
-from rdcodecs.fusion.renormalize import match_neighbourhoods
 from rdcodecs.fusion.weights import load_enhancer
-from rdcodecs.pixels import to_tensor
+from rdcodecs.pixels import to_images, to_tensor
 from rdcodecs.training.errors import TrainingError
 from rdcodecs.training.log import read_log
 from rdcodecs.training.loop import Budget, Outcome, Report
@@ -26,10 +27,10 @@ from small_codecs import enhancer_session
 LEVELS = 4
 
 
-def trained() -> Enhancer:
+def trained(blocks: int = 3) -> Enhancer:
     """An enhancer that does something."""
     torch.manual_seed(0)
-    network = Enhancer(EnhancerConfig(fine=8, wide=12, blocks=3), LEVELS).eval()
+    network = Enhancer(EnhancerConfig(fine=8, wide=12, blocks=blocks), LEVELS).eval()
     with torch.no_grad():
         for value in network.parameters():
             value.add_(0.1 * torch.randn(value.shape))
@@ -61,16 +62,32 @@ def test_every_size_keeps_its_shape(size: tuple[int, int]) -> None:
 
 
 @torch.no_grad()
-def test_strips_make_the_same_picture(monkeypatch: pytest.MonkeyPatch) -> None:
-    # Blocks as many as ship: a strip must reach as far as the network does.
+@pytest.mark.parametrize("blocks", [1, 3, 7])
+def test_strips_make_the_same_picture(monkeypatch: pytest.MonkeyPatch, blocks: int) -> None:
     made, auxiliary = two_pictures(211, 40)
-    network, level = trained(), torch.tensor([3])
+    network, level = trained(blocks), torch.tensor([3])
     whole = network(made, auxiliary, level)
-    monkeypatch.setattr(module, "_STRIP", 64)
+    monkeypatch.setattr(module, "_AREA", 40 * 32)
     torch.testing.assert_close(enhance(network, made, auxiliary, level), whole, rtol=1e-5, atol=1e-5)
     # And not by chance: with less it is another picture near the seams.
-    monkeypatch.setattr(module, "_REACH", 8)
+    monkeypatch.setattr(EnhancerConfig, "reach", 8)
     assert (enhance(network, made, auxiliary, level) - whole).abs().max() > 1e-3
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("blocks", [1, 4])
+def test_it_reaches_as_far_as_it_says(blocks: int) -> None:
+    made, auxiliary = two_pictures(160, 8)
+    network, level = trained(blocks).double(), torch.tensor([0])
+    made, auxiliary = made.double(), auxiliary.double()
+    reach, row = network.config.reach, 80  # the first row of a place of the coarsest features
+    before = network(made, auxiliary, level)[:, :, row]
+    changes = []
+    for away in (reach, reach + 1):
+        changed = auxiliary.clone()
+        changed[:, :, : row - away + 1] += 5
+        changes.append(bool((network(made, changed, level)[:, :, row] != before).any()))
+    assert changes == [True, False]
 
 
 def test_it_learns_and_nothing_else_moves(small_weights: Path, small_prior: Path, tmp_path: Path) -> None:
@@ -87,19 +104,22 @@ def test_it_learns_and_nothing_else_moves(small_weights: Path, small_prior: Path
     assert held_out["loss"] == pytest.approx(parts, rel=1e-5)
 
 
-def test_it_sees_what_the_codec_draws(small_weights: Path, small_prior: Path, tmp_path: Path) -> None:
+def test_it_sees_what_the_codec_draws(
+    small_weights: Path, small_prior: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     session = enhancer_session(tmp_path, small_weights, small_prior)
     task = session._task()
-    assert list(session.controls) == ["attentive", "additive"]
-    images, levels = to_tensor(task._held_out[:2]), torch.tensor([0, 1])
+    image = task._held_out[0].numpy()
     drawn = []
-    for control in session.controls.values():
-        made, auxiliary = task._drawn(control, images, levels, 2, torch.Generator().manual_seed(1))
-        coded = task._coder(images, levels, sketched=False, pictured=True)
-        assert torch.equal(auxiliary, session.hyperprior.network.synthesis(coded.latents, levels)[..., :64, :64])
-        # Renormalized already: doing it again changes next to nothing.
-        again = match_neighbourhoods(made, auxiliary, task._coder.windows(coded))
-        assert (again - made).abs().mean() < 0.2 * (made - auxiliary).abs().mean()
+    for kind, control in session.controls.items():
+        made, _ = task._drawn(control, to_tensor(image), torch.tensor([1]), 2, torch.Generator().manual_seed(1))
+        codec = FusionCodec(
+            weights=str(small_weights), prior=str(small_prior), fusion=kind, renormalize="local", device="cpu"
+        )
+        noise = torch.randn((1, 4, 8, 8), generator=torch.Generator().manual_seed(1))
+        monkeypatch.setattr(codec.prior, "noise", lambda *_, same=noise: same)
+        data = codec.encode(image, 1)
+        np.testing.assert_array_equal(to_images(made)[0], codec.decode(data, steps=2))
         drawn.append(made)
     assert not torch.equal(*drawn)
 
@@ -150,7 +170,7 @@ def test_what_is_exported_is_read_again_and_named(small_weights: Path, small_pri
     folder = tmp_path / "model" / "fusion" / "enhancer"
     state = load_state(tmp_path / "stage-3")
     assert state is not None
-    network, digest = load_enhancer(folder, session.prior, session.hyperprior)
+    network, digest = load_enhancer(folder.parent, session.prior, session.hyperprior)
     assert len(digest) == 64
     for name, value in network.state_dict().items():
         assert torch.equal(value, state.tensors[f"average.{name}"].half().float())
@@ -163,7 +183,7 @@ def test_what_is_exported_is_read_again_and_named(small_weights: Path, small_pri
     for part in ("hyperprior", "autoencoder"):
         (folder / "config.json").write_text(json.dumps({**config, part: "0" * 64}), encoding="utf-8")
         with pytest.raises(CodecError, match="trained for another hyperprior or autoencoder: train stage 3 again"):
-            load_enhancer(folder, session.prior, session.hyperprior)
+            load_enhancer(folder.parent, session.prior, session.hyperprior)
     (folder / "config.json").write_text(json.dumps({**config, "format": 2}), encoding="utf-8")
     with pytest.raises(CodecError, match="cannot be used: it is of a format that this version does not read"):
-        load_enhancer(folder, session.prior, session.hyperprior)
+        load_enhancer(folder.parent, session.prior, session.hyperprior)

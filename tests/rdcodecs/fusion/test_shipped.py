@@ -49,8 +49,15 @@ def test_another_process_with_another_number_of_threads_draws_the_same(tmp_path:
 
 def test_the_weights_are_small() -> None:
     folders = [FusionCodec(fusion=kind)._folder for kind in KINDS]
-    parts = [*folders, folders[0].parent.parent / "hyperprior"]
+    parts = [*folders, folders[0].parent / "enhancer", folders[0].parent.parent / "hyperprior"]
     assert sum(path.stat().st_size for folder in parts for path in folder.iterdir()) < 25e6
+
+
+@pytest.mark.parametrize("level", [1, 6])
+def test_the_enhancer_brings_pictures_nearer(level: int) -> None:
+    usual, renormalized = FusionCodec(device="cpu"), FusionCodec(device="cpu", renormalize="local")
+    data = usual.encode(CROP, level)
+    assert psnr(usual.decode(data, steps=5)) > psnr(renormalized.decode(data, steps=5))
 
 
 def test_the_prior_alone_does_not_know_the_picture() -> None:

@@ -45,12 +45,8 @@ def add_parser(models: "Commands") -> None:
         help="a diffusers folder, a hub id, or tiny (default of stages 2 and 3); with stage 1 a decoder of sketches "
         "for this prior is trained besides",
     )
-    fusion.add_argument(
-        "--hyperprior", default="tiny", metavar="DIR", help="stage 2: tiny (default) or the OUT/model of a stage 1"
-    )
-    fusion.add_argument(
-        "--weights", default="tiny", metavar="DIR", help="stage 3: tiny (default) or the OUT/model of a stage 2"
-    )
+    fusion.add_argument("--hyperprior", metavar="DIR", help="stage 2: tiny (default) or the OUT/model of a stage 1")
+    fusion.add_argument("--weights", metavar="DIR", help="stage 3: tiny (default) or the OUT/model of a stage 2")
     fusion.add_argument("--fusion", choices=("attentive", "additive"), help="stage 2: kind (attentive)")
     fusion.add_argument("--init", metavar="DIR", help="begin with this model: tiny or the OUT/model of a training")
     add_budget(fusion)
@@ -60,7 +56,7 @@ def add_parser(models: "Commands") -> None:
         choices=("alex", "vgg", "none"),
         default="none",
         help="ST-LPIPS backbone of the loss on pictures; stage 2: its weight is --set pictures.weight=1; stage 1: of "
-        "sketches (none)",
+        "sketches; stage 3: of what it makes (none)",
     )
     add_run(fusion)
     fusion.add_argument("--compile", action="store_true", help="stage 1: compile the networks; worth it on a GPU")
@@ -70,11 +66,23 @@ def add_parser(models: "Commands") -> None:
 def execute(options: argparse.Namespace) -> int:
     """Train; 130 where a signal ended it (everything is saved)."""
     console = make_console()
+    _check_stage(options)
     session = {1: _first, 2: _second, 3: _third}[options.stage](options, console)
     if options.export:
         session.export()
         return 0
     return say_outcome(f"stage {options.stage}", session.train(make_budget(options)), console)
+
+
+def _check_stage(options: argparse.Namespace) -> None:
+    """Refuse what the stage does not take: a training for another model than was meant takes hours."""
+    from rdcodecs.training.errors import TrainingError
+
+    taken = {2: ("hyperprior", "fusion"), 3: ("weights",)}
+    for stage, names in taken.items():
+        for name in names:
+            if getattr(options, name) and options.stage != stage:
+                raise TrainingError(f"--{name} is for stage {stage}: leave it out of stage {options.stage}")
 
 
 def _first(options: argparse.Namespace, console: "Console") -> Any:
@@ -124,7 +132,7 @@ def _second(options: argparse.Namespace, console: "Console") -> Any:
 
     run = make_run(options, console)
     config = training_settings(options, PRESETS, {"shape.kind": options.fusion} if options.fusion else {}, console)
-    hyperprior = load_hyperprior(shipped_or_folder(options.hyperprior) / FOLDER, run.device)
+    hyperprior = load_hyperprior(shipped_or_folder(options.hyperprior or TINY) / FOLDER, run.device)
     prior = _frozen(options.prior or TINY, run)
     perceptual = perceptual_loss(options.perceptual, run.device)
     crops = read_folder(options.data, config, console)
@@ -143,7 +151,7 @@ def _third(options: argparse.Namespace, console: "Console") -> Any:
 
     run = make_run(options, console)
     config = training_settings(options, PRESETS, {}, console)
-    weights = shipped_or_folder(options.weights)
+    weights = shipped_or_folder(options.weights or TINY)
     hyperprior = load_hyperprior(weights / FOLDER, run.device)
     prior = _frozen(options.prior or TINY, run)
     controls = read_controls(weights, prior, hyperprior)
@@ -160,5 +168,5 @@ def _frozen(name: str, run: Any) -> Any:
 
     from rdcodecs.prior import load
 
-    # In single precision also on a GPU: gradients go through it, under autocast.
+    # In single precision also on a GPU: what has a gradient through it runs under autocast.
     return load(name, dtype=torch.float32, device=run.device)

@@ -17,14 +17,15 @@ from rdcodecs.training.task import mixed_precision
 
 
 @dataclass(frozen=True)
-class Coded:
+class CodedBatch:
     """What the streams of a batch tell, as `Control.prepare` takes it.
 
     Attributes:
         latents: decoded, gain undone, shape (N, M, ...).
         levels: shape (N,).
         size: (h, w) of the prior's latent.
-        auxiliary: the auxiliary decoder's pictures, shape (N, 3, H, W), where they were asked for.
+        auxiliary: the auxiliary decoder's pictures, shape (N, 3, H, W), where they were asked for or sketches need
+            them.
         sketch: latents of the prior, where the control takes them.
     """
 
@@ -34,9 +35,9 @@ class Coded:
     auxiliary: Tensor | None
     sketch: Tensor | None
 
-    def __getitem__(self, places: Tensor) -> "Coded":
+    def __getitem__(self, places: Tensor) -> "CodedBatch":
         auxiliary, sketch = (None if part is None else part[places] for part in (self.auxiliary, self.sketch))
-        return Coded(self.latents[places], self.levels[places], self.size, auxiliary, sketch)
+        return CodedBatch(self.latents[places], self.levels[places], self.size, auxiliary, sketch)
 
 
 class Coder:
@@ -52,7 +53,7 @@ class Coder:
         self._sketcher = Sketcher(hyperprior, prior)
 
     @torch.no_grad()
-    def __call__(self, images: Tensor, levels: Tensor, *, sketched: bool, pictured: bool) -> Coded:
+    def __call__(self, images: Tensor, levels: Tensor, *, sketched: bool, pictured: bool) -> CodedBatch:
         """Return what the streams of images would tell.
 
         Args:
@@ -68,14 +69,14 @@ class Coder:
             auxiliary = self._hyperprior.network.synthesis(latents, levels)[..., : size[0], : size[1]]
         if sketched:
             sketch = self._sketcher(latents, levels, size, auxiliary)
-        return Coded(latents, levels, self._prior.latent_size(size), auxiliary, sketch)
+        return CodedBatch(latents, levels, self._prior.latent_size(size), auxiliary, sketch)
 
-    def windows(self, coded: Coded) -> list[int]:
+    def windows(self, coded: CodedBatch) -> list[int]:
         """Return the window of local renormalization of each picture, in pixels."""
         return [window_at(level, self._hyperprior.config.levels) for level in coded.levels.tolist()]
 
     @contextmanager
-    def steered(self, control: Control, coded: Coded) -> Iterator[None]:
+    def steered(self, control: Control, coded: CodedBatch) -> Iterator[None]:
         """Let a control steer the prior, within the context, to what streams tell."""
         with mixed_precision(coded.latents.device):
             prepared = control.prepare(coded.latents, coded.levels, coded.size, coded.sketch)

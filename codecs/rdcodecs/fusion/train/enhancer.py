@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from rdcodecs.codec import Image
 from rdcodecs.fusion.control import Control
@@ -15,16 +14,19 @@ from rdcodecs.fusion.train.coded import Coder
 from rdcodecs.hyperprior.weights import TrainedHyperprior
 from rdcodecs.pixels import to_images, to_tensor
 from rdcodecs.prior import Prior
-from rdcodecs.prior.train.losses import Perceptual, ms_ssim_loss
+from rdcodecs.prior.train.losses import Perceptual, picture_terms
 from rdcodecs.training.data import Crops, Order, random_crops, step_generator
 from rdcodecs.training.learner import Learner
 from rdcodecs.training.pictures import grid
 from rdcodecs.training.settings import CommonSettings
 from rdcodecs.training.task import mixed_precision
 
-_EVALUATED = 24
+_EVALUATED = 32
 _SHOWN = 6
-_SHOWN_STEPS = 5
+_STEPS = 5
+"""Denoising steps of the pictures that are evaluated and shown."""
+_SMALLEST_CROP = 48
+"""Pixels: MS-SSIM has five scales."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,12 @@ class EnhancerTrainConfig(CommonSettings):
     perceptual_weight: float = 1.0
     ms_ssim_weight: float = 0.5
     warmup: int = 100
+
+    def __post_init__(self) -> None:
+        if not self.steps or min(self.steps) < 1:
+            raise ValueError(f"steps is {list(self.steps)}: numbers of denoising steps, one at least")
+        if self.ms_ssim_weight and self.crop < _SMALLEST_CROP:
+            raise ValueError(f"crop is {self.crop}: at least {_SMALLEST_CROP}, or ms_ssim_weight must be 0")
 
 
 PRESETS: dict[str, EnhancerTrainConfig] = {
@@ -91,7 +99,7 @@ class EnhancerTask(Learner[Enhancer]):
         perceptual: Perceptual | None = None,
     ) -> None:
         for control in controls:
-            for count in (*config.steps, _SHOWN_STEPS):
+            for count in (*config.steps, _STEPS):
                 prior.timesteps(count, control.config.span)  # says now what does not fit
         super().__init__(enhancer, device, config, rate=config.learning_rate, weight_decay=1e-3)
         self._config = config
@@ -140,23 +148,25 @@ class EnhancerTask(Learner[Enhancer]):
     def _terms(self, made: Tensor, images: Tensor) -> dict[str, Tensor]:
         """Return the terms of the loss, weights included."""
         config = self._config
-        terms = {"l1": config.pixel_weight * functional.l1_loss(made, images)}
-        if self._perceptual is not None:
-            terms["perceptual"] = config.perceptual_weight * self._perceptual(made, images).mean()
-        if config.ms_ssim_weight:
-            terms["ms_ssim"] = config.ms_ssim_weight * ms_ssim_loss(made, images).mean()
-        return terms
+        return picture_terms(
+            made,
+            images,
+            self._perceptual,
+            pixel_weight=config.pixel_weight,
+            ms_ssim_weight=config.ms_ssim_weight,
+            perceptual_weight=config.perceptual_weight,
+        )
 
     @torch.no_grad()
     def evaluate(self) -> dict[str, float]:
-        """Return the loss and its terms on held-out crops, over all rate levels, and those of what is handed to it."""
+        """Return the loss and its terms on held-out crops over all rate levels, and those of what is handed to it."""
         sums: dict[str, float] = {}
         for number, part in enumerate(torch.split(self._held_out, 8)):
             images = to_tensor(part.to(self._device))
-            levels = torch.arange(len(part), device=self._device) % self._levels
+            levels = (8 * number + torch.arange(len(part), device=self._device)) % self._levels
             generator = step_generator(self._config.seed, "held out", number, self._device)
             control = self._controls[number % len(self._controls)]
-            pictures, auxiliary = self._drawn(control, images, levels, _SHOWN_STEPS, generator)
+            pictures, auxiliary = self._drawn(control, images, levels, _STEPS, generator)
             made = self.average.model(pictures, auxiliary, levels)
             for prefix, judged in (("", made), ("unenhanced_", pictures)):
                 terms = self._terms(judged, images)
@@ -174,6 +184,6 @@ class EnhancerTask(Learner[Enhancer]):
         for level in (0, last // 2, last):
             levels = torch.full((len(originals),), level, device=self._device)
             generator = step_generator(self._config.seed, "shown", level, self._device)
-            pictures, auxiliary = self._drawn(self._controls[0], images, levels, _SHOWN_STEPS, generator)
+            pictures, auxiliary = self._drawn(self._controls[0], images, levels, _STEPS, generator)
             rows += [to_images(pictures), to_images(self.average.model(pictures, auxiliary, levels))]
         return grid(rows)

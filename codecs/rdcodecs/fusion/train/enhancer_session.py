@@ -27,8 +27,8 @@ from rdcodecs.training.session import Run, Session, settings_digest
 _ABOUT = (
     "Fidelity enhancement of the codec `fusion`, trained (stage 3) on what it draws, with every kind of fusion that "
     "was there, for the autoencoder and the hyperprior that `config.json` names by the SHA-256 of their weights; "
-    "nothing of these moved. fp16. The curve gives the terms of the loss, mean over all rate levels, after the "
-    "enhancer and (unenhanced) before it."
+    "nothing of these moved. fp16. The curve gives the terms of the loss at five denoising steps, mean over all "
+    "rate levels, after the enhancer and (unenhanced) before it."
 )
 
 

@@ -8,7 +8,7 @@ from torch import Tensor
 from rdcodecs.codec import Image
 from rdcodecs.fusion.control import Control
 from rdcodecs.fusion.renormalize import match_neighbourhoods
-from rdcodecs.fusion.train.coded import Coded, Coder
+from rdcodecs.fusion.train.coded import CodedBatch, Coder
 from rdcodecs.fusion.train.config import FusionTrainConfig
 from rdcodecs.hyperprior.weights import TrainedHyperprior
 from rdcodecs.pixels import to_images, to_tensor
@@ -133,13 +133,13 @@ class FusionTask(Learner[Control]):
         return grid(rows)
 
     @torch.no_grad()
-    def _coded(self, images: Tensor, levels: Tensor) -> tuple[Tensor, Coded]:
+    def _coded(self, images: Tensor, levels: Tensor) -> tuple[Tensor, CodedBatch]:
         """Return the prior's latents of images, and what their streams tell."""
         config = self._config
         coded = self._coder(images, levels, sketched=config.shape.sketch, pictured=config.renormalized > 0)
         return self._prior.encode(images).float(), coded
 
-    def _finish(self, coded: Coded, generator: torch.Generator) -> Finish | None:
+    def _finish(self, coded: CodedBatch, generator: torch.Generator) -> Finish | None:
         """Return local renormalization of some of the pictures, of each with the probability that is set, if any is."""
         auxiliary = coded.auxiliary
         if auxiliary is None or not self._config.renormalized:
@@ -149,7 +149,7 @@ class FusionTask(Learner[Control]):
         windows = self._coder.windows(coded)
         return lambda made: torch.where(chosen, match_neighbourhoods(made, auxiliary, windows), made)
 
-    def _errors(self, control: Control, clean: Tensor, coded: Coded, timesteps: Tensor, noise: Tensor) -> Tensor:
+    def _errors(self, control: Control, clean: Tensor, coded: CodedBatch, timesteps: Tensor, noise: Tensor) -> Tensor:
         """Return each image's mean squared error of what the prior predicts, shape (N,)."""
         alpha = self._alphas[timesteps].reshape(-1, 1, 1, 1)
         noisy = alpha.sqrt() * clean + (1 - alpha).sqrt() * noise

@@ -39,6 +39,33 @@ def ms_ssim_loss(images: Tensor, reference: Tensor) -> Tensor:
     return 1 - value
 
 
+def picture_terms(
+    made: Tensor,
+    images: Tensor,
+    perceptual: Perceptual | None,
+    *,
+    pixel_weight: float,
+    ms_ssim_weight: float,
+    perceptual_weight: float,
+) -> dict[str, Tensor]:
+    """Return the terms by which pictures are judged, scalars, weights included.
+
+    Args:
+        made: shape (N, 3, H, W), about [-1, 1].
+        images: wanted, likewise.
+        perceptual: without one that term is left out.
+        pixel_weight: of the mean absolute error.
+        ms_ssim_weight: of 1 - MS-SSIM; 0 leaves it out.
+        perceptual_weight: of the perceptual distance.
+    """
+    terms = {"l1": pixel_weight * functional.l1_loss(made, images)}
+    if ms_ssim_weight:
+        terms["ms_ssim"] = ms_ssim_weight * ms_ssim_loss(made, images).mean()
+    if perceptual is not None:
+        terms["perceptual"] = perceptual_weight * perceptual(made, images).mean()
+    return terms
+
+
 def hinge_discriminator(real: Tensor, made: Tensor) -> Tensor:
     """Return the discriminator's hinge loss (Lim and Ye 2017)."""
     return 0.5 * (functional.relu(1 - real).mean() + functional.relu(1 + made).mean())

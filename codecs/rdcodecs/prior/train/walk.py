@@ -6,10 +6,9 @@ from itertools import pairwise
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from rdcodecs.prior.model import Prior
-from rdcodecs.prior.train.losses import Perceptual, ms_ssim_loss
+from rdcodecs.prior.train.losses import Perceptual, picture_terms
 from rdcodecs.training.task import mixed_precision
 
 Denoise = Callable[[Tensor, int], Tensor]
@@ -93,12 +92,15 @@ class PictureLoss:
             made = self._prior.decode(drawn, size).float()
         if finish is not None:
             made = finish(made)
-        loss = settings.pixel_weight * functional.l1_loss(made, pictures)
-        if settings.ms_ssim_weight:
-            loss = loss + settings.ms_ssim_weight * ms_ssim_loss(made, pictures).mean()
-        if self._perceptual is not None:
-            loss = loss + self._perceptual(made, pictures).mean()
-        return settings.weight * loss
+        terms = picture_terms(
+            made,
+            pictures,
+            self._perceptual,
+            pixel_weight=settings.pixel_weight,
+            ms_ssim_weight=settings.ms_ssim_weight,
+            perceptual_weight=1.0,
+        )
+        return settings.weight * torch.stack(list(terms.values())).sum()
 
 
 def draw_walk(
