@@ -78,8 +78,8 @@ def training_section(title: str, facts: Mapping[str, Any], settings: Mapping[str
         "",
         f"{facts['steps']} steps in {facts['seconds'] / 60:.1f} minutes on {facts['device']}, seed "
         f"{facts['config']['seed']}. {data['train_crops']} crops of {data['train_images']} images; held out: "
-        f"{data['held_out_crops']} crops of {data['held_out_images']} other images, on which the averaged weights "
-        "gave:",
+        f"{data['held_out_crops']} crops of {data['held_out_images']} other images, on the first few dozen of which "
+        "the averaged weights gave:",
         "",
         *table(facts["curve"]),
         "",
