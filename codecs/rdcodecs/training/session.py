@@ -1,6 +1,7 @@
 """What the trainings of all models do around the loop: identify themselves, go on from a state, export."""
 
 import hashlib
+import shutil
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -142,6 +143,12 @@ class Session(ABC, Generic[_T]):
     @abstractmethod
     def _write(self, task: _T) -> None:
         """Export the task's averaged weights."""
+
+
+def bring_along(source: Path, target: Path) -> None:
+    """Copy the folder of a model that an exported one needs beside it, unless it is there already."""
+    if target.resolve() != source.resolve():
+        shutil.copytree(source, target, dirs_exist_ok=True)
 
 
 def settings_digest(config: Any) -> str:

@@ -21,7 +21,7 @@ from rdcodecs.training.pictures import grid
 from rdcodecs.training.settings import CommonSettings
 from rdcodecs.training.task import mixed_precision
 
-_EVALUATED = 32
+_EVALUATED, _AT_ONCE = 32, 8
 _SHOWN = 6
 _STEPS = 5
 """Denoising steps of the pictures that are evaluated and shown."""
@@ -57,8 +57,9 @@ class EnhancerTrainConfig(CommonSettings):
     def __post_init__(self) -> None:
         if not self.steps or min(self.steps) < 1:
             raise ValueError(f"steps is {list(self.steps)}: numbers of denoising steps, one at least")
-        if self.ms_ssim_weight and self.crop < _SMALLEST_CROP:
-            raise ValueError(f"crop is {self.crop}: at least {_SMALLEST_CROP}, or ms_ssim_weight must be 0")
+        for name, side in (("crop", self.crop), ("store", self.store)):
+            if self.ms_ssim_weight and side < _SMALLEST_CROP:
+                raise ValueError(f"{name} is {side}: at least {_SMALLEST_CROP}, or ms_ssim_weight must be 0")
 
 
 PRESETS: dict[str, EnhancerTrainConfig] = {
@@ -161,9 +162,9 @@ class EnhancerTask(Learner[Enhancer]):
     def evaluate(self) -> dict[str, float]:
         """Return the loss and its terms on held-out crops over all rate levels, and those of what is handed to it."""
         sums: dict[str, float] = {}
-        for number, part in enumerate(torch.split(self._held_out, 8)):
+        for number, part in enumerate(torch.split(self._held_out, _AT_ONCE)):
             images = to_tensor(part.to(self._device))
-            levels = (8 * number + torch.arange(len(part), device=self._device)) % self._levels
+            levels = (_AT_ONCE * number + torch.arange(len(part), device=self._device)) % self._levels
             generator = step_generator(self._config.seed, "held out", number, self._device)
             control = self._controls[number % len(self._controls)]
             pictures, auxiliary = self._drawn(control, images, levels, _STEPS, generator)

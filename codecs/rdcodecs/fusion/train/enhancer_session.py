@@ -1,6 +1,5 @@
 """Train an enhancer in a folder, for a codec that is there, and export it beside that codec's weights."""
 
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +21,7 @@ from rdcodecs.training.data import Crops
 from rdcodecs.training.errors import TrainingError
 from rdcodecs.training.log import read_log
 from rdcodecs.training.record import record_and_card, training_record
-from rdcodecs.training.session import Run, Session, settings_digest
+from rdcodecs.training.session import Run, Session, bring_along, settings_digest
 
 _ABOUT = (
     "Fidelity enhancement of the codec `fusion`, trained (stage 3) on what it draws, with every kind of fusion that "
@@ -92,8 +91,7 @@ class EnhancerSession(Session[EnhancerTask]):
     def _write(self, task: EnhancerTask) -> None:
         model = self.out / "model"
         for part in (HYPERPRIOR, *(f"{FOLDER}/{kind}" for kind in self.controls)):
-            if (model / part).resolve() != (self.weights / part).resolve():
-                shutil.copytree(self.weights / part, model / part, dirs_exist_ok=True)
+            bring_along(self.weights / part, model / part)
         folder = model / FOLDER / ENHANCER
         save_enhancer(folder, task.average.model, self.prior, self.hyperprior)
         facts = training_record(read_log(self._states), self.config, self.crops, str(self.run.device))

@@ -1,7 +1,6 @@
 """Train a control in a folder, for a prior and a hyperprior that are there, and export it as the codec reads it."""
 
 import dataclasses
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +19,7 @@ from rdcodecs.training.data import Crops
 from rdcodecs.training.errors import TrainingError
 from rdcodecs.training.log import read_log
 from rdcodecs.training.record import record_and_card, training_record
-from rdcodecs.training.session import Run, Session, settings_digest
+from rdcodecs.training.session import Run, Session, bring_along, settings_digest
 
 _ABOUT = (
     "Adapter and fusion of the codec `fusion`, trained (stage 2) for the prior and the hyperprior that `config.json` "
@@ -70,9 +69,7 @@ class FusionSession(Session[FusionTask]):
 
     def _write(self, task: FusionTask) -> None:
         model = self.out / "model"
-        copied = model / HYPERPRIOR
-        if copied.resolve() != self.hyperprior.folder.resolve():
-            shutil.copytree(self.hyperprior.folder, copied, dirs_exist_ok=True)
+        bring_along(self.hyperprior.folder, model / HYPERPRIOR)
         folder = model / FOLDER / self.config.shape.kind
         save_control(folder, task.average.model, self.prior, self.hyperprior)
         facts = training_record(read_log(self._states), self.config, self.crops, str(self.run.device))

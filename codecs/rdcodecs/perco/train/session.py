@@ -1,6 +1,5 @@
 """Train a PerCo in a folder, from a prior, and export it as the codec reads it."""
 
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
@@ -23,7 +22,7 @@ from rdcodecs.training.data import Crops
 from rdcodecs.training.errors import TrainingError
 from rdcodecs.training.log import read_log
 from rdcodecs.training.record import record_and_card, table, training_record
-from rdcodecs.training.session import Run, Session, settings_digest
+from rdcodecs.training.session import Run, Session, bring_along, settings_digest
 
 _SHARED = ("vae", "scheduler", "text_encoder", "tokenizer")
 _COUNTED = 8192
@@ -124,7 +123,7 @@ class PerCoSession(Session[PerCoTask]):
         home = locate(self.prior)
         for part in _SHARED:
             if (home / part).is_dir():
-                shutil.copytree(home / part, model / part, dirs_exist_ok=True)
+                bring_along(home / part, model / part)
 
     def _rate_points(self, task: PerCoTask) -> Sequence[Mapping[str, Any]]:
         """Return a row for each rate point, with figures on held-out crops."""
