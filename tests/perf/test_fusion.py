@@ -20,9 +20,10 @@ from skimage.data import astronaut
 from rdcodecs import MissingDependencyError
 from rdcodecs.fusion.codec import FusionCodec
 from rdcodecs.fusion.config import FusionConfig
-from rdcodecs.fusion.enhancer import Enhancer, EnhancerConfig, enhance
+from rdcodecs.fusion.enhancer import enhance
 from rdcodecs.fusion.sketch import Sketcher
-from rdcodecs.fusion.weights import make_control, save_control, save_enhancer
+from rdcodecs.fusion.train.enhancer import PRESETS as ENHANCER_PRESETS
+from rdcodecs.fusion.weights import make_control, make_enhancer, save_control, save_enhancer
 from rdcodecs.hyperprior.config import HyperpriorConfig
 from rdcodecs.hyperprior.model import Hyperprior
 from rdcodecs.hyperprior.train.export import export_hyperprior
@@ -57,7 +58,7 @@ def untrained(folder: Path) -> FusionCodec:
     export_hyperprior(Hyperprior(HyperpriorConfig()), crops, folder / "hyperprior")
     prior, hyperprior = load(folder, device="cpu"), load_hyperprior(folder / "hyperprior")
     save_control(folder / "fusion" / "attentive", make_control(FusionConfig(), prior, hyperprior), prior, hyperprior)
-    enhancer = Enhancer(EnhancerConfig(), hyperprior.config.levels)
+    enhancer = make_enhancer(ENHANCER_PRESETS["tiny"].shape, hyperprior.config)
     save_enhancer(folder / "fusion" / "enhancer", enhancer, prior, hyperprior)
     return FusionCodec(prior=str(folder), weights=str(folder), device="cpu")
 
@@ -108,7 +109,7 @@ def test_shares(fusion, stream, record_property) -> None:
         with edit_features(prior.unet, fusion.control.edits(prepared)):
             steered = seconds(lambda: prior.denoise(noise, 500))
         drawn = prior.decode(noise, SIZE).float()
-        enhancement = seconds(lambda: enhance(fusion.enhancer, drawn, auxiliary, levels))
+        enhancement = seconds(lambda: enhance(fusion.enhancer, drawn, auxiliary, stored.latents[None], levels))
     whole = seconds(lambda: fusion.decode(stream))
     encode = seconds(lambda: fusion.encode(astronaut(), LEVEL))
     reading = seconds(lambda: hyperprior.coder.decode(stored.payload, LEVEL, (32, 32)))

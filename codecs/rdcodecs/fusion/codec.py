@@ -281,7 +281,9 @@ class FusionCodec(Codec):
         if self._renormalize == "auxiliary":
             return match_statistics(pictures, statistics(auxiliary))
         pictures = match_neighbourhoods(pictures, auxiliary, [self._window_at(item.level) for item in stored])
-        return enhance(self.enhancer, pictures, auxiliary, levels) if self._renormalize == "learned" else pictures
+        if self._renormalize == "local":
+            return pictures
+        return enhance(self.enhancer, pictures, auxiliary, latents, levels)
 
 
 def _seed(data: bytes) -> int:

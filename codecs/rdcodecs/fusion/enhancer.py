@@ -2,7 +2,7 @@
 
 Our choice: the document's enhancement is a renormalization alone. The diffusion model's picture has the detail, but no
 more than its autoencoder can hold; the auxiliary decoder's has none of that limit, and is blurred. Where which is to be
-trusted is learnt.
+trusted is learnt; and what neither shows, the decoded latents may still tell.
 """
 
 from dataclasses import dataclass
@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from rdcodecs.hyperprior.config import STRIDE
 from rdcodecs.hyperprior.layers import Stage, upsampling
 
 _FOLD = 2
@@ -27,23 +28,34 @@ class EnhancerConfig:
         fine: channels at half the image's size.
         wide: channels at a quarter of it.
         blocks: residual blocks at a quarter of it; at half there are one before and one after.
+        coarse: channels at a sixteenth and an eighth, where the decoded latents come in; 0 for an enhancer that does
+            not see them.
     """
 
     fine: int = 32
     wide: int = 80
     blocks: int = 3
+    coarse: int = 0
 
     def __post_init__(self) -> None:
         for name, value in (("fine", self.fine), ("wide", self.wide), ("blocks", self.blocks)):
             if value < 1:
                 raise ValueError(f"{name} is {value}: at least 1")
+        if self.coarse < 0:
+            raise ValueError(f"coarse is {self.coarse}: a number of channels, or 0 to leave the latents out")
 
     @property
     def reach(self) -> int:
-        """Pixels, whole places of the coarsest features: no sample of the output depends on an input farther away."""
+        """Pixels, whole latents where these are seen: no sample of the output depends on an input farther away."""
         # Two convolutions to a block, one more on the way down and up, and at half the size three before, three after.
-        coarse, fine = 2 * self.blocks + 2, 6
-        return _GRID * (coarse + -(-fine // 2))
+        pictures = _GRID * (2 * self.blocks + 2) + _FOLD * 6
+        if not self.coarse:
+            return pictures
+        # The way of the latents, backwards: three convolutions at half the size, then those at each size below it.
+        quarter = -(-3 // 2) + 2 * self.blocks + 1
+        eighth = -(-quarter // 2) + 3
+        latents = STRIDE * (-(-eighth // 2) + 4)
+        return max(latents, STRIDE * -(-pictures // STRIDE))
 
 
 class Enhancer(nn.Module):
@@ -51,54 +63,82 @@ class Enhancer(nn.Module):
 
     Args:
         config: its shape.
+        latent_channels: of the hyperprior.
         levels: rate levels of the hyperprior.
     """
 
-    def __init__(self, config: EnhancerConfig, levels: int) -> None:
+    def __init__(self, config: EnhancerConfig, latent_channels: int, levels: int) -> None:
         super().__init__()
         self.config = config
         self.enter = nn.Conv2d(2 * 3 * _FOLD**2, config.fine, 3, padding=1)
         self.before = Stage(config.fine, 1, levels)
         self.down = nn.Conv2d(config.fine, config.wide, 3, stride=2, padding=1)
+        self.told = _Told(config, latent_channels, levels) if config.coarse else None
         self.body = Stage(config.wide, config.blocks, levels)
         self.up = upsampling(config.wide, config.fine)
         self.after = Stage(config.fine, 1, levels)
-        self.leave = nn.Conv2d(config.fine, 3 * _FOLD**2, 3, padding=1)
-        nn.init.zeros_(self.leave.weight)
-        assert self.leave.bias is not None  # noqa: S101 - for the type checker
-        nn.init.zeros_(self.leave.bias)
+        self.leave = _zeroed(nn.Conv2d(config.fine, 3 * _FOLD**2, 3, padding=1))
 
-    def forward(self, pictures: Tensor, auxiliary: Tensor, levels: Tensor) -> Tensor:
+    def forward(self, pictures: Tensor, auxiliary: Tensor, latents: Tensor, levels: Tensor) -> Tensor:
         """Return pictures of the same shape (N, 3, H, W), about [-1, 1].
 
         Args:
             pictures: of the diffusion model, locally renormalized.
             auxiliary: the auxiliary decoder's, likewise.
+            latents: decoded, gain undone, shape (N, M, ceil(H / 16), ceil(W / 16)).
             levels: shape (N,).
         """
         height, width = pictures.shape[2:]
         padding = (0, -width % _GRID, 0, -height % _GRID)
         both = functional.pad(torch.cat([pictures, auxiliary], 1), padding, mode="replicate")
         fine = self.before(self.enter(functional.pixel_unshuffle(both, _FOLD)), levels)
-        wide = self.body(self.down(functional.leaky_relu(fine, 0.1)), levels)
+        wide = self.down(functional.leaky_relu(fine, 0.1))
+        if self.told is not None:
+            wide = wide + self.told(latents, levels)[..., : wide.shape[2], : wide.shape[3]]
+        wide = self.body(wide, levels)
         fine = self.after(fine + self.up(functional.leaky_relu(wide, 0.1)), levels)
         correction = functional.pixel_shuffle(self.leave(functional.leaky_relu(fine, 0.1)), _FOLD)
         return pictures + correction[..., :height, :width]
+
+
+class _Told(nn.Module):
+    """Decoded latents as features at a quarter of the image's size; nothing before training."""
+
+    def __init__(self, config: EnhancerConfig, latent_channels: int, levels: int) -> None:
+        super().__init__()
+        self.head = nn.Conv2d(latent_channels, config.coarse, 3, padding=1)
+        self.sixteenth = Stage(config.coarse, 1, levels)
+        self.to_eighth = upsampling(config.coarse, config.coarse)
+        self.eighth = Stage(config.coarse, 1, levels)
+        self.leave = _zeroed(nn.Conv2d(config.coarse, 4 * config.wide, 3, padding=1))
+
+    def forward(self, latents: Tensor, levels: Tensor) -> Tensor:
+        features = self.sixteenth(self.head(latents), levels)
+        features = self.eighth(self.to_eighth(functional.leaky_relu(features, 0.1)), levels)
+        return functional.pixel_shuffle(self.leave(functional.leaky_relu(features, 0.1)), 2)
+
+
+def _zeroed(layer: nn.Conv2d) -> nn.Conv2d:
+    """Return a layer that begins with nothing."""
+    for parameter in layer.parameters():
+        nn.init.zeros_(parameter)
+    return layer
 
 
 _AREA = 1024 * 1024
 """Pixels at a time, or a few more: the features of a whole large picture would take gigabytes."""
 
 
-def enhance(enhancer: Enhancer, pictures: Tensor, auxiliary: Tensor, levels: Tensor) -> Tensor:
+def enhance(enhancer: Enhancer, pictures: Tensor, auxiliary: Tensor, latents: Tensor, levels: Tensor) -> Tensor:
     """Return what the enhancer makes of pictures of any size, strip by strip; arguments as for `Enhancer.forward`."""
     height, width = pictures.shape[2:]
     reach = enhancer.config.reach
-    rows = max(reach, _AREA // width // _GRID * _GRID)
+    rows = max(reach, _AREA // width // STRIDE * STRIDE)
     made = []
     for first in range(0, height, rows):
         last = min(first + rows, height)
         top, bottom = max(0, first - reach), min(height, last + reach)
-        strip = enhancer(pictures[:, :, top:bottom], auxiliary[:, :, top:bottom], levels)
+        seen = latents[:, :, top // STRIDE : -(-bottom // STRIDE)]
+        strip = enhancer(pictures[:, :, top:bottom], auxiliary[:, :, top:bottom], seen, levels)
         made.append(strip[:, :, first - top : last - top])
     return torch.cat(made, 2)

@@ -88,5 +88,5 @@ def draw_links(codec: FusionCodec, image: Image, rate: float, steps: int = 10) -
         "unsteered": sample(steps),
     }
     if codec.has_enhancer:
-        made["learned"] = enhance(codec.enhancer, made["local"], auxiliary, levels)
+        made["learned"] = enhance(codec.enhancer, made["local"], auxiliary, stored.latents[None], levels)
     return {name: to_images(made[name])[0] for name in LINKS if name in made}, len(data)

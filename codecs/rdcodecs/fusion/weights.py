@@ -17,6 +17,7 @@ from rdcodecs.digests import network_digest, tensors_digest
 from rdcodecs.fusion.config import FusionConfig, fusion_sites
 from rdcodecs.fusion.control import Control
 from rdcodecs.fusion.enhancer import Enhancer, EnhancerConfig
+from rdcodecs.hyperprior.config import HyperpriorConfig
 from rdcodecs.hyperprior.weights import TrainedHyperprior
 from rdcodecs.prior import Prior
 from rdcodecs.tensor_file import save_tensors
@@ -121,27 +122,41 @@ def load_enhancer(parts: Path, prior: Prior, hyperprior: TrainedHyperprior) -> t
                 f"'{folder}' was trained for another hyperprior or autoencoder: train stage 3 again, or decode with "
                 "renormalize=local"
             )
-        enhancer = Enhancer(EnhancerConfig(**config["shape"]), hyperprior.config.levels)
-        enhancer, digest = _filled(enhancer, folder)
+        enhancer, digest = _filled(make_enhancer(EnhancerConfig(**config["shape"]), hyperprior.config), folder)
     enhancer.requires_grad_(False).eval()
     enhancer.to(prior.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     return enhancer, digest
 
 
-def trainable_enhancer(folder: Path, levels: int) -> Enhancer:
+def make_enhancer(config: EnhancerConfig, hyperprior: HyperpriorConfig) -> Enhancer:
+    """Return an untrained enhancer that fits a hyperprior."""
+    return Enhancer(config, hyperprior.latent_channels, hyperprior.levels)
+
+
+def trainable_enhancer(folder: Path, shape: EnhancerConfig, hyperprior: HyperpriorConfig) -> Enhancer:
     """Read a trained enhancer to train it further, for whatever it will be trained with.
 
     Args:
         folder: of it.
-        levels: rate levels of the hyperprior.
+        shape: of the network that is returned: the enhancer's own, or with an entry for latents that it has not,
+            which changes nothing before it is trained.
+        hyperprior: that it is for.
 
     Raises:
         MissingDependencyError: a file is missing.
         CodecError: a file is damaged, of a newer format, or does not fit.
+        ValueError: the shapes differ in more than that.
     """
     _check_files(folder, "leave --init out to begin with nothing")
+    enhancer = make_enhancer(shape, hyperprior)
     with _reading(folder):
-        return _filled(Enhancer(EnhancerConfig(**_config(folder)["shape"]), levels), folder)[0]
+        config = EnhancerConfig(**_config(folder)["shape"])
+        begun, _ = _filled(make_enhancer(config, hyperprior), folder)
+    grown = config if config.coarse else dataclasses.replace(config, coarse=shape.coarse)
+    if grown != shape:
+        raise ValueError(f"'{folder}' has another shape than the settings: {config}")
+    enhancer.load_state_dict(enhancer.state_dict() | begun.state_dict())
+    return enhancer
 
 
 def _read(folder: Path, prior: Prior, hyperprior: TrainedHyperprior, *, foreign: bool) -> tuple[Control, str]:

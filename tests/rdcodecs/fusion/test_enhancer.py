@@ -24,70 +24,95 @@ from rdcodecs.training.loop import Budget, Outcome, Report
 from rdcodecs.training.state import load_state
 from small_codecs import enhancer_session
 
-LEVELS = 4
+CHANNELS, LEVELS = 5, 4
 
 
-def trained(blocks: int = 3) -> Enhancer:
+def trained(blocks: int = 3, coarse: int = 6) -> Enhancer:
     """An enhancer that does something."""
     torch.manual_seed(0)
-    network = Enhancer(EnhancerConfig(fine=8, wide=12, blocks=blocks), LEVELS).eval()
+    network = Enhancer(EnhancerConfig(fine=8, wide=12, blocks=blocks, coarse=coarse), CHANNELS, LEVELS).eval()
     with torch.no_grad():
         for value in network.parameters():
             value.add_(0.1 * torch.randn(value.shape))
     return network
 
 
-def two_pictures(height: int, width: int) -> tuple[torch.Tensor, torch.Tensor]:
+def inputs(height: int, width: int) -> list[torch.Tensor]:
+    """Two pictures and latents."""
     generator = torch.Generator().manual_seed(height)
-    return tuple(torch.rand(1, 3, height, width, generator=generator) * 2 - 1 for _ in range(2))  # type: ignore[return-value]
+    shapes = (3, height, width), (3, height, width), (CHANNELS, -(-height // 16), -(-width // 16))
+    return [torch.rand(1, *shape, generator=generator) * 2 - 1 for shape in shapes]
 
 
 def test_untrained_it_changes_nothing() -> None:
-    made, auxiliary = two_pictures(20, 24)
-    network = Enhancer(EnhancerConfig(fine=8, wide=8, blocks=1), LEVELS)
-    assert torch.equal(network(made, auxiliary, torch.tensor([1])), made)
+    seen = inputs(20, 24)
+    network = Enhancer(EnhancerConfig(fine=8, wide=8, blocks=1, coarse=8), CHANNELS, LEVELS)
+    assert torch.equal(network(*seen, torch.tensor([1])), seen[0])
 
 
 @torch.no_grad()
 @pytest.mark.parametrize("size", [(1, 1), (17, 33), (64, 96), (43, 6)])
 def test_every_size_keeps_its_shape(size: tuple[int, int]) -> None:
-    made, auxiliary = two_pictures(*size)
+    made, auxiliary, latents = inputs(*size)
     network = trained()
-    changed = network(made, auxiliary, torch.tensor([1]))
+    changed = network(made, auxiliary, latents, torch.tensor([1]))
     assert changed.shape == made.shape
     assert not torch.equal(changed, made)
-    # Rate and auxiliary picture are seen.
-    assert not torch.equal(changed, network(made, auxiliary, torch.tensor([2])))
-    assert not torch.equal(changed, network(made, auxiliary.flip(1), torch.tensor([1])))
+    # Rate, auxiliary picture and latents are seen.
+    assert not torch.equal(changed, network(made, auxiliary, latents, torch.tensor([2])))
+    assert not torch.equal(changed, network(made, auxiliary.flip(1), latents, torch.tensor([1])))
+    assert not torch.equal(changed, network(made, auxiliary, latents.flip(1), torch.tensor([1])))
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("blocks", [1, 3, 7])
-def test_strips_make_the_same_picture(monkeypatch: pytest.MonkeyPatch, blocks: int) -> None:
-    made, auxiliary = two_pictures(211, 40)
-    network, level = trained(blocks), torch.tensor([3])
-    whole = network(made, auxiliary, level)
-    monkeypatch.setattr(module, "_AREA", 40 * 32)
-    torch.testing.assert_close(enhance(network, made, auxiliary, level), whole, rtol=1e-5, atol=1e-5)
+@pytest.mark.parametrize("coarse", [0, 6])
+@pytest.mark.parametrize("blocks", [1, 3, 4, 7])
+def test_strips_make_the_same_picture(monkeypatch: pytest.MonkeyPatch, blocks: int, coarse: int) -> None:
+    seen = inputs(499, 24)
+    network, level = trained(blocks, coarse), torch.tensor([3])
+    whole = network(*seen, level)
+    monkeypatch.setattr(module, "_AREA", 24 * 32)
+    torch.testing.assert_close(enhance(network, *seen, level), whole, rtol=1e-5, atol=1e-5)
     # And not by chance: with less it is another picture near the seams.
-    monkeypatch.setattr(EnhancerConfig, "reach", 8)
-    assert (enhance(network, made, auxiliary, level) - whole).abs().max() > 1e-3
+    monkeypatch.setattr(EnhancerConfig, "reach", 16)
+    assert (enhance(network, *seen, level) - whole).abs().max() > 1e-3
 
 
 @torch.no_grad()
 @pytest.mark.parametrize("blocks", [1, 4])
 def test_it_reaches_as_far_as_it_says(blocks: int) -> None:
-    made, auxiliary = two_pictures(160, 8)
-    network, level = trained(blocks).double(), torch.tensor([0])
-    made, auxiliary = made.double(), auxiliary.double()
+    made, auxiliary, latents = (part.double() for part in inputs(160, 8))
+    network, level = trained(blocks, coarse=0).double(), torch.tensor([0])
     reach, row = network.config.reach, 80  # the first row of a place of the coarsest features
-    before = network(made, auxiliary, level)[:, :, row]
+    before = network(made, auxiliary, latents, level)[:, :, row]
     changes = []
     for away in (reach, reach + 1):
         changed = auxiliary.clone()
         changed[:, :, : row - away + 1] += 5
-        changes.append(bool((network(made, changed, level)[:, :, row] != before).any()))
+        changes.append(bool((network(made, changed, latents, level)[:, :, row] != before).any()))
     assert changes == [True, False]
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("blocks", [1, 2, 4])
+def test_latents_reach_as_far_as_it_says(blocks: int) -> None:
+    made, auxiliary, latents = (part.double() for part in inputs(320, 16))
+    network, level = trained(blocks).double(), torch.tensor([0])
+    rows, first = network.config.reach // 16, 10  # the latent at whose first row of pixels it is asked
+    before = network(made, auxiliary, latents, level)[:, :, 16 * first]
+    changes = []
+    for away in (rows, rows + 1):
+        changed = latents.clone()
+        changed[:, :, : first - away + 1] += 5
+        changes.append(bool((network(made, auxiliary, changed, level)[:, :, 16 * first] != before).any()))
+    assert changes == [True, False]
+
+
+@torch.no_grad()
+def test_one_without_an_eye_for_latents_does_not_see_them() -> None:
+    made, auxiliary, latents = inputs(48, 32)
+    network, level = trained(coarse=0), torch.tensor([1])
+    assert torch.equal(network(made, auxiliary, latents, level), network(made, auxiliary, latents.flip(1), level))
 
 
 def test_it_learns_and_nothing_else_moves(small_weights: Path, small_prior: Path, tmp_path: Path) -> None:
@@ -112,7 +137,9 @@ def test_it_sees_what_the_codec_draws(
     image = task._held_out[0].numpy()
     drawn = []
     for kind, control in session.controls.items():
-        made, _ = task._drawn(control, to_tensor(image), torch.tensor([1]), 2, torch.Generator().manual_seed(1))
+        made, _, latents = task._drawn(
+            control, to_tensor(image), torch.tensor([1]), 2, torch.Generator().manual_seed(1)
+        )
         codec = FusionCodec(
             weights=str(small_weights), prior=str(small_prior), fusion=kind, renormalize="local", device="cpu"
         )
@@ -120,6 +147,7 @@ def test_it_sees_what_the_codec_draws(
         monkeypatch.setattr(codec.prior, "noise", lambda *_, same=noise: same)
         data = codec.encode(image, 1)
         np.testing.assert_array_equal(to_images(made)[0], codec.decode(data, steps=2))
+        assert torch.equal(latents[0], codec.hyperprior.read(data).latents)
         drawn.append(made)
     assert not torch.equal(*drawn)
 
@@ -145,9 +173,26 @@ def test_it_goes_on_from_one_that_is_there(small_weights: Path, small_prior: Pat
     begun = enhancer_session(tmp_path, small_weights, small_prior, start=start)._task().model.state_dict()
     weights = load_file(start / "model.safetensors")
     assert all(torch.equal(begun[name], value.float()) for name, value in weights.items())
-    shape = EnhancerConfig(fine=12, wide=8, blocks=1)
+    shape = EnhancerConfig(fine=12, wide=8, blocks=1, coarse=8)
     with pytest.raises(TrainingError, match="another shape than the settings"):
         enhancer_session(tmp_path, small_weights, small_prior, {"shape": shape}, start=start)._task()
+
+
+def test_it_grows_an_eye_for_latents(small_weights: Path, small_prior: Path, tmp_path: Path) -> None:
+    shape = EnhancerConfig(fine=8, wide=8, blocks=1)
+    session = enhancer_session(tmp_path, small_weights, small_prior, {"shape": shape})
+    session.train(Budget(steps=3))
+    start = tmp_path / "model" / "fusion" / "enhancer"
+    grown = enhancer_session(tmp_path / "grown", small_weights, small_prior, start=start)._task().model
+    known, _ = load_enhancer(start.parent, session.prior, session.hyperprior)
+    made, auxiliary, _ = inputs(64, 48)
+    latents, level = torch.rand(1, session.hyperprior.config.latent_channels, 4, 3), torch.tensor([1])
+    assert (known.config.coarse, grown.config.coarse) == (0, 8)
+    assert torch.equal(grown(made, auxiliary, latents, level), known(made, auxiliary, latents, level))
+    # What it sees already is not taken from it.
+    seeing = small_weights / "fusion" / "enhancer"
+    with pytest.raises(TrainingError, match="another shape than the settings"):
+        enhancer_session(tmp_path / "shrunk", small_weights, small_prior, {"shape": shape}, start=seeing)._task()
 
 
 def test_a_state_of_other_controls_is_refused(small_weights: Path, small_prior: Path, tmp_path: Path) -> None:

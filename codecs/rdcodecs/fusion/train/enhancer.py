@@ -63,10 +63,10 @@ class EnhancerTrainConfig(CommonSettings):
 
 
 PRESETS: dict[str, EnhancerTrainConfig] = {
-    "tiny": EnhancerTrainConfig(),
+    "tiny": EnhancerTrainConfig(shape=EnhancerConfig(coarse=64)),
     # Learns nothing much, but goes through everything in seconds.
     "micro": EnhancerTrainConfig(
-        shape=EnhancerConfig(fine=8, wide=8, blocks=1), crop=64, batch=2, steps=(1, 2), store=64, warmup=2
+        shape=EnhancerConfig(fine=8, wide=8, blocks=1, coarse=8), crop=64, batch=2, steps=(1, 2), store=64, warmup=2
     ),
 }
 
@@ -123,9 +123,9 @@ class EnhancerTask(Learner[Enhancer]):
         images = batch.float().div_(127.5).sub_(1)
         levels = torch.randint(self._levels, (len(images),), generator=generator, device=self._device)
         count = config.steps[int(torch.randint(len(config.steps), (1,), generator=generator, device=self._device))]
-        pictures, auxiliary = self._drawn(self._controls[step % len(self._controls)], images, levels, count, generator)
+        drawn = self._drawn(self._controls[step % len(self._controls)], images, levels, count, generator)
         with mixed_precision(self._device):
-            made = self.model(pictures, auxiliary, levels).float()
+            made = self.model(*drawn, levels).float()
         terms = self._terms(made, images)
         loss = torch.stack(list(terms.values())).sum()
         return self.descend(loss, step, progress) | {name: value.detach() for name, value in terms.items()}
@@ -133,8 +133,8 @@ class EnhancerTask(Learner[Enhancer]):
     @torch.no_grad()
     def _drawn(
         self, control: Control, images: Tensor, levels: Tensor, steps: int, generator: torch.Generator
-    ) -> tuple[Tensor, Tensor]:
-        """Return what the codec draws of images, locally renormalized, and the auxiliary pictures."""
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Return what the codec draws of images, locally renormalized, the auxiliary pictures, and the latents."""
         coded = self._coder(images, levels, sketched=control.config.sketch, pictured=True)
         auxiliary = coded.auxiliary
         assert auxiliary is not None  # noqa: S101 - they were asked for
@@ -144,7 +144,7 @@ class EnhancerTask(Learner[Enhancer]):
             with self._coder.steered(control, coded):
                 drawn = self._prior.sample(noise, steps, span=control.config.span)
             pictures = self._prior.decode(drawn, (images.shape[2], images.shape[3])).float()
-        return match_neighbourhoods(pictures, auxiliary, self._coder.windows(coded)), auxiliary
+        return match_neighbourhoods(pictures, auxiliary, self._coder.windows(coded)), auxiliary, coded.latents
 
     def _terms(self, made: Tensor, images: Tensor) -> dict[str, Tensor]:
         """Return the terms of the loss, weights included."""
@@ -167,9 +167,9 @@ class EnhancerTask(Learner[Enhancer]):
             levels = (_AT_ONCE * number + torch.arange(len(part), device=self._device)) % self._levels
             generator = step_generator(self._config.seed, "held out", number, self._device)
             control = self._controls[number % len(self._controls)]
-            pictures, auxiliary = self._drawn(control, images, levels, _STEPS, generator)
-            made = self.average.model(pictures, auxiliary, levels)
-            for prefix, judged in (("", made), ("unenhanced_", pictures)):
+            drawn = self._drawn(control, images, levels, _STEPS, generator)
+            made = self.average.model(*drawn, levels)
+            for prefix, judged in (("", made), ("unenhanced_", drawn[0])):
                 terms = self._terms(judged, images)
                 for name, value in (terms | {"loss": sum(terms.values(), torch.zeros(()))}).items():
                     sums[prefix + name] = sums.get(prefix + name, 0.0) + float(value) * len(part)
@@ -185,6 +185,6 @@ class EnhancerTask(Learner[Enhancer]):
         for level in (0, last // 2, last):
             levels = torch.full((len(originals),), level, device=self._device)
             generator = step_generator(self._config.seed, "shown", level, self._device)
-            pictures, auxiliary = self._drawn(self._controls[0], images, levels, _STEPS, generator)
-            rows += [to_images(pictures), to_images(self.average.model(pictures, auxiliary, levels))]
+            drawn = self._drawn(self._controls[0], images, levels, _STEPS, generator)
+            rows += [to_images(drawn[0]), to_images(self.average.model(*drawn, levels))]
         return grid(rows)

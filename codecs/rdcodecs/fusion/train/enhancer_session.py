@@ -12,7 +12,7 @@ from rdcodecs.fusion.config import KINDS, Kind
 from rdcodecs.fusion.control import Control
 from rdcodecs.fusion.enhancer import Enhancer
 from rdcodecs.fusion.train.enhancer import EnhancerTask, EnhancerTrainConfig
-from rdcodecs.fusion.weights import ENHANCER, load_control, save_enhancer, trainable_enhancer
+from rdcodecs.fusion.weights import ENHANCER, load_control, make_enhancer, save_enhancer, trainable_enhancer
 from rdcodecs.hyperprior.codec import FOLDER as HYPERPRIOR
 from rdcodecs.hyperprior.weights import TrainedHyperprior
 from rdcodecs.prior import Prior
@@ -60,7 +60,8 @@ class EnhancerSession(Session[EnhancerTask]):
         controls: of `read_controls`.
         run: where and how.
         perceptual: the perceptual loss, if any.
-        start: folder of an enhancer to go on from, of the shape that the settings name.
+        start: folder of an enhancer to go on from, of the shape that the settings name or without its entry for
+            latents.
     """
 
     out: Path
@@ -98,16 +99,13 @@ class EnhancerSession(Session[EnhancerTask]):
         record_and_card(folder, facts, "Enhancer of the fusion codec", _ABOUT)
 
     def _task(self) -> EnhancerTask:
-        levels = self.hyperprior.config.levels
         # So that the weights depend on the seed alone, and the caller's generator is left as it was.
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.config.seed)
             if self.start is None:
-                enhancer = Enhancer(self.config.shape, levels)
+                enhancer = make_enhancer(self.config.shape, self.hyperprior.config)
             else:
-                enhancer = trainable_enhancer(self.start, levels)
-        if enhancer.config != self.config.shape:
-            raise TrainingError(f"'{self.start}' has another shape than the settings: {enhancer.config}")
+                enhancer = self._begun(self.start)
         return EnhancerTask(
             self.config,
             self.crops,
@@ -118,3 +116,9 @@ class EnhancerSession(Session[EnhancerTask]):
             self.hyperprior,
             perceptual=self.perceptual,
         )
+
+    def _begun(self, start: Path) -> Enhancer:
+        try:
+            return trainable_enhancer(start, self.config.shape, self.hyperprior.config)
+        except ValueError as error:
+            raise TrainingError(str(error)) from error
