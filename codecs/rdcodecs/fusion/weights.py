@@ -133,28 +133,42 @@ def make_enhancer(config: EnhancerConfig, hyperprior: HyperpriorConfig) -> Enhan
     return Enhancer(config, hyperprior.latent_channels, hyperprior.levels)
 
 
+def foreign_enhancer(folder: Path, hyperprior: HyperpriorConfig) -> tuple[Enhancer, str]:
+    """Read a trained enhancer, whichever hyperprior of this shape it was trained for: what a training begins with.
+
+    Args:
+        folder: of it.
+        hyperprior: shape of the one that it is for now.
+
+    Returns:
+        The enhancer, and the SHA-256 of its weights as hex digits.
+
+    Raises:
+        MissingDependencyError: a file is missing.
+        CodecError: a file is damaged, of a newer format, or does not fit.
+    """
+    _check_files(folder, "name a folder of weights with an enhancer, or none")
+    with _reading(folder):
+        return _filled(make_enhancer(EnhancerConfig(**_config(folder)["shape"]), hyperprior), folder)
+
+
 def trainable_enhancer(folder: Path, shape: EnhancerConfig, hyperprior: HyperpriorConfig) -> Enhancer:
-    """Read a trained enhancer to train it further, for whatever it will be trained with.
+    """Read a trained enhancer to train it further; errors and arguments as for `foreign_enhancer`.
 
     Args:
         folder: of it.
         shape: of the network that is returned: the enhancer's own, or with an entry for latents that it has not,
             which changes nothing before it is trained.
-        hyperprior: that it is for.
+        hyperprior: shape of the one that it is for.
 
     Raises:
-        MissingDependencyError: a file is missing.
-        CodecError: a file is damaged, of a newer format, or does not fit.
         ValueError: the shapes differ in more than that.
     """
-    _check_files(folder, "leave --init out to begin with nothing")
+    begun, _ = foreign_enhancer(folder, hyperprior)
+    has = begun.config
+    if shape not in (has, has if has.coarse else dataclasses.replace(has, coarse=shape.coarse)):
+        raise ValueError(f"'{folder}' has another shape than the settings: {has}")
     enhancer = make_enhancer(shape, hyperprior)
-    with _reading(folder):
-        config = EnhancerConfig(**_config(folder)["shape"])
-        begun, _ = _filled(make_enhancer(config, hyperprior), folder)
-    grown = config if config.coarse else dataclasses.replace(config, coarse=shape.coarse)
-    if grown != shape:
-        raise ValueError(f"'{folder}' has another shape than the settings: {config}")
     enhancer.load_state_dict(enhancer.state_dict() | begun.state_dict())
     return enhancer
 

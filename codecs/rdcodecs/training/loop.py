@@ -16,6 +16,9 @@ from rdcodecs.training.log import TrainLog
 from rdcodecs.training.state import State, load_state, save_state
 from rdcodecs.training.task import Task, fast_products
 
+_SECONDS = "seconds"
+"""Spent: the one fact of a state that is not the caller's."""
+
 
 class Outcome(enum.Enum):
     """How a training ended."""
@@ -121,14 +124,15 @@ def train(
     state = load_state(folder, device)
     step, spent = 0, 0.0
     if state is not None:
-        for name, value in facts.items():
-            if state.facts.get(name) != value:
+        # What only one of the two names is a difference too.
+        for name in {**facts, **state.facts}:
+            if name != _SECONDS and state.facts.get(name) != facts.get(name):
                 raise TrainingError(
                     f"the training in '{folder}' was begun with different {name}: give the same again, or use another "
                     "folder"
                 )
         task.load(state.tensors)
-        step, spent = state.step, float(state.facts["seconds"])
+        step, spent = state.step, float(state.facts[_SECONDS])
     begin()
     log = TrainLog(folder, step)
     clock = _Clock(spent)
@@ -142,7 +146,7 @@ def train(
     def save() -> None:
         save_state(
             folder,
-            State(step, {**facts, "seconds": clock.seconds}, task.tensors()),
+            State(step, {**facts, _SECONDS: clock.seconds}, task.tensors()),
             shard_mib=rhythm.shard_mib,
         )
 

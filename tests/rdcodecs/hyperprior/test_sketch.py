@@ -9,6 +9,7 @@ import torch
 
 from rdcodecs.hyperprior.codec import HyperpriorCodec
 from rdcodecs.hyperprior.config import HyperpriorConfig
+from rdcodecs.hyperprior.model import Estimate
 from rdcodecs.hyperprior.sketches import DecodedSketches
 from rdcodecs.hyperprior.train.config import HyperpriorTrainConfig, SketchSettings
 from rdcodecs.hyperprior.train.sketch import SketchLoss
@@ -63,17 +64,20 @@ def test_true_latents_are_as_far_off_as_the_autoencoder(small_prior: Path) -> No
         rebuilt = prior.decode(latents, (64, 64))
     weights = torch.tensor([1.0, 3.0, 10.0])
     # Step 1 judges the third image and the first. Larger sketches are cut: images are padded to whole samples of y.
-    found, shown = loss(torch.nn.functional.pad(latents, (0, 1, 0, 1)), images, weights, step=1)
+    larger = torch.nn.functional.pad(latents, (0, 1, 0, 1))
+    estimate, levels = Estimate(images, torch.zeros(3), torch.zeros(3, 8, 4, 4)), torch.zeros(3, dtype=torch.long)
+    found, shown = loss(larger, estimate, images, levels, weights, step=1)
     apart = l2_distance(rebuilt, images) + 0.5 * (rebuilt - images).abs().mean(dim=(1, 2, 3))
     torch.testing.assert_close(found, (weights * apart)[[2, 0]].mean())
     assert float(shown["latent"]) == 0
     # MS-SSIM besides.
     settings = SketchSettings(latent_weight=2.0, pixel_weight=0.5, images=2, ms_ssim_weight=0.25)
-    structured, _ = SketchLoss(settings, prior, l2_distance)(latents, images, weights, step=1)
+    structured, _ = SketchLoss(settings, prior, l2_distance)(latents, estimate, images, levels, weights, step=1)
     apart = apart + 0.25 * ms_ssim_loss(rebuilt, images)
     torch.testing.assert_close(structured, (weights * apart)[[2, 0]].mean())
     # A latent that is off by 0.1 everywhere costs its square besides.
-    off, _ = SketchLoss(SketchSettings(latent_weight=2.0, images=0), prior)(latents + 0.1, images, weights, step=1)
+    blind = SketchLoss(SketchSettings(latent_weight=2.0, images=0), prior)
+    off, _ = blind(latents + 0.1, estimate, images, levels, weights, step=1)
     torch.testing.assert_close(off, 2 * 0.01 * weights.mean())
 
 

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from rdbench.commands import Commands
+    from rdcodecs.fusion.train.enhancement import Enhancement
+    from rdcodecs.hyperprior.config import HyperpriorConfig
     from rdcodecs.hyperprior.train.config import HyperpriorTrainConfig
 
 
@@ -47,6 +49,12 @@ def add_parser(models: "Commands") -> None:
     )
     fusion.add_argument("--hyperprior", metavar="DIR", help="stage 2: tiny (default) or the OUT/model of a stage 1")
     fusion.add_argument("--weights", metavar="DIR", help="stage 3: tiny (default) or the OUT/model of a stage 2")
+    fusion.add_argument(
+        "--enhancer",
+        metavar="DIR",
+        help="stage 1 with --prior, stage 2: judge pictures as this enhancer leaves them, which does not move: tiny "
+        "or the OUT/model of a stage 3; it is to be trained anew afterwards",
+    )
     fusion.add_argument("--fusion", choices=("attentive", "additive"), help="stage 2: kind (attentive)")
     fusion.add_argument("--init", metavar="DIR", help="begin with this model: tiny or the OUT/model of a training")
     add_budget(fusion)
@@ -78,11 +86,11 @@ def _check_stage(options: argparse.Namespace) -> None:
     """Refuse what the stage does not take: a training for another model than was meant takes hours."""
     from rdcodecs.training.errors import TrainingError
 
-    taken = {2: ("hyperprior", "fusion"), 3: ("weights",)}
-    for stage, names in taken.items():
-        for name in names:
-            if getattr(options, name) and options.stage != stage:
-                raise TrainingError(f"--{name} is for stage {stage}: leave it out of stage {options.stage}")
+    taken = {"hyperprior": (2,), "fusion": (2,), "weights": (3,), "enhancer": (1, 2)}
+    for name, stages in taken.items():
+        if getattr(options, name) and options.stage not in stages:
+            wanted = " or ".join(map(str, stages))
+            raise TrainingError(f"--{name} is for stage {wanted}: leave it out of stage {options.stage}")
 
 
 def _first(options: argparse.Namespace, console: "Console") -> Any:
@@ -95,13 +103,16 @@ def _first(options: argparse.Namespace, console: "Console") -> Any:
     run = make_run(options, console, compiled=options.compile)
     if options.perceptual != "none" and not options.prior:
         raise TrainingError("--perceptual judges sketches in stage 1: name their --prior too, or leave it out")
+    if options.enhancer and not options.prior:
+        raise TrainingError("--enhancer changes sketches in stage 1: name their --prior too, or leave it out")
     prior = _frozen(options.prior, run) if options.prior else None
     start = shipped_or_folder(options.init) / FOLDER if options.init else None
     sketch = {"model.sketch_channels": str(prior.channels), "model.sketch_stride": str(prior.stride)} if prior else {}
     config = training_settings(options, PRESETS, sketch, console, _grown_to(start) if start else None)
     crops = read_folder(options.data, config, console)
     perceptual = perceptual_loss(options.perceptual, run.device) if prior else None
-    return HyperpriorSession(options.out, config, crops, run, start, prior, perceptual)
+    enhance = _enhancement(options, config.model, run)
+    return HyperpriorSession(options.out, config, crops, run, start, prior, perceptual, enhance)
 
 
 def _grown_to(start: Path) -> "Callable[[HyperpriorTrainConfig], HyperpriorTrainConfig]":
@@ -137,7 +148,8 @@ def _second(options: argparse.Namespace, console: "Console") -> Any:
     perceptual = perceptual_loss(options.perceptual, run.device)
     crops = read_folder(options.data, config, console)
     start = shipped_or_folder(options.init) / CONTROLS / config.shape.kind if options.init else None
-    return FusionSession(options.out, config, crops, prior, hyperprior, run, perceptual=perceptual, start=start)
+    enhancement = _enhancement(options, hyperprior.config, run)
+    return FusionSession(options.out, config, crops, prior, hyperprior, run, perceptual, start, enhancement)
 
 
 def _third(options: argparse.Namespace, console: "Console") -> Any:
@@ -161,6 +173,17 @@ def _third(options: argparse.Namespace, console: "Console") -> Any:
     return EnhancerSession(
         options.out, config, crops, prior, hyperprior, weights, controls, run, perceptual=perceptual, start=start
     )
+
+
+def _enhancement(options: argparse.Namespace, hyperprior: "HyperpriorConfig", run: Any) -> "Enhancement | None":
+    from rdcodecs.fusion.codec import FOLDER
+    from rdcodecs.fusion.train.enhancement import read_enhancement
+    from rdcodecs.fusion.weights import ENHANCER
+    from rdcodecs.shipped import shipped_or_folder
+
+    if not options.enhancer:
+        return None
+    return read_enhancement(shipped_or_folder(options.enhancer) / FOLDER / ENHANCER, hyperprior, run.device)
 
 
 def _frozen(name: str, run: Any) -> Any:

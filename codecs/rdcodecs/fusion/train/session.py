@@ -9,6 +9,7 @@ import torch
 from rdcodecs.digests import network_digest
 from rdcodecs.fusion.codec import FOLDER
 from rdcodecs.fusion.train.config import FusionTrainConfig
+from rdcodecs.fusion.train.enhancement import Enhancement
 from rdcodecs.fusion.train.task import FusionTask
 from rdcodecs.fusion.weights import make_control, save_control, trainable_control
 from rdcodecs.hyperprior.codec import FOLDER as HYPERPRIOR
@@ -42,6 +43,7 @@ class FusionSession(Session[FusionTask]):
         run: where and how.
         perceptual: the perceptual loss, where the settings give it a weight.
         start: folder of a control to go on from, of the shape that the settings name.
+        enhancement: of the pictures that are renormalized before they are judged, if any.
     """
 
     out: Path
@@ -52,13 +54,14 @@ class FusionSession(Session[FusionTask]):
     run: Run
     perceptual: Perceptual | None = None
     start: Path | None = None
+    enhancement: Enhancement | None = None
 
     @property
     def _states(self) -> Path:
         return self.out / "stage-2"
 
     def _facts(self, task: FusionTask) -> dict[str, str]:
-        return {
+        facts = {
             "data": self.crops.digest,
             "settings": settings_digest(self.config),
             "prior": network_digest(self.prior.unet),
@@ -66,6 +69,7 @@ class FusionSession(Session[FusionTask]):
             "hyperprior": self.hyperprior.digest.hex(),
             "perceptual loss": perceptual_digest(self.perceptual),
         }
+        return facts | ({} if self.enhancement is None else {"enhancer": self.enhancement.digest})
 
     def _write(self, task: FusionTask) -> None:
         model = self.out / "model"
@@ -76,6 +80,11 @@ class FusionSession(Session[FusionTask]):
         record_and_card(folder, facts, f"Control of the fusion codec, {self.config.shape.kind}", _ABOUT)
 
     def _task(self) -> FusionTask:
+        if self.enhancement is not None and not (self.config.pictures.weight and self.config.renormalized):
+            raise TrainingError(
+                "an enhancer changes pictures that are judged and renormalized: give pictures.weight and renormalized "
+                "a value above 0, or name none"
+            )
         # So that the weights depend on the seed alone, and the caller's generator is left as it was.
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.config.seed)
@@ -95,4 +104,5 @@ class FusionSession(Session[FusionTask]):
             self.prior,
             self.hyperprior,
             perceptual=self.perceptual,
+            enhancement=self.enhancement,
         )

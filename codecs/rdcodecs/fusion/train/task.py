@@ -10,6 +10,7 @@ from rdcodecs.fusion.control import Control
 from rdcodecs.fusion.renormalize import match_neighbourhoods
 from rdcodecs.fusion.train.coded import CodedBatch, Coder
 from rdcodecs.fusion.train.config import FusionTrainConfig
+from rdcodecs.fusion.train.enhancement import Enhancement
 from rdcodecs.hyperprior.weights import TrainedHyperprior
 from rdcodecs.pixels import to_images, to_tensor
 from rdcodecs.prior import Prior
@@ -40,6 +41,7 @@ class FusionTask(Learner[Control]):
         prior: frozen, in float32, on the device.
         hyperprior: frozen, on the device.
         perceptual: distance of pictures, where they are judged.
+        enhancement: of the pictures that are renormalized before they are judged, if any.
     """
 
     name = "fusion"
@@ -54,8 +56,10 @@ class FusionTask(Learner[Control]):
         hyperprior: TrainedHyperprior,
         *,
         perceptual: Perceptual | None = None,
+        enhancement: Enhancement | None = None,
     ) -> None:
         self._config = config
+        self._enhancement = enhancement
         span = config.shape.span
         for count in (*config.pictures.steps, _SHOWN_STEPS):
             prior.timesteps(count, span)  # says now what does not fit
@@ -140,14 +144,21 @@ class FusionTask(Learner[Control]):
         return self._prior.encode(images).float(), coded
 
     def _finish(self, coded: CodedBatch, generator: torch.Generator) -> Finish | None:
-        """Return local renormalization of some of the pictures, of each with the probability that is set, if any is."""
+        """Return fidelity enhancement of some of the pictures, of each with the probability that is set, if any is."""
         auxiliary = coded.auxiliary
         if auxiliary is None or not self._config.renormalized:
             return None
         renormalized = torch.rand(len(coded.levels), generator=generator, device=self._device)
         chosen = (renormalized < self._config.renormalized).reshape(-1, 1, 1, 1)
-        windows = self._coder.windows(coded)
-        return lambda made: torch.where(chosen, match_neighbourhoods(made, auxiliary, windows), made)
+
+        def finish(made: Tensor) -> Tensor:
+            if self._enhancement is None:
+                changed = match_neighbourhoods(made, auxiliary, self._coder.windows(coded))
+            else:
+                changed = self._enhancement(made, auxiliary, coded.latents, coded.levels)
+            return torch.where(chosen, changed, made)
+
+        return finish
 
     def _errors(self, control: Control, clean: Tensor, coded: CodedBatch, timesteps: Tensor, noise: Tensor) -> Tensor:
         """Return each image's mean squared error of what the prior predicts, shape (N,)."""

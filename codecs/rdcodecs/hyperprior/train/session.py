@@ -11,7 +11,7 @@ from rdcodecs.hyperprior.config import HyperpriorConfig
 from rdcodecs.hyperprior.model import Hyperprior
 from rdcodecs.hyperprior.train.config import HyperpriorTrainConfig
 from rdcodecs.hyperprior.train.export import export_hyperprior
-from rdcodecs.hyperprior.train.sketch import SketchLoss
+from rdcodecs.hyperprior.train.sketch import Enhance, SketchLoss
 from rdcodecs.hyperprior.train.task import HyperpriorTask
 from rdcodecs.hyperprior.weights import trainable_hyperprior
 from rdcodecs.prior import Prior
@@ -50,6 +50,7 @@ class HyperpriorSession(Session[HyperpriorTask]):
             otherwise.
         prior: frozen, in float32, on the device: what sketches are drawn for, where the settings name some.
         perceptual: distance of the pictures that sketches decode to.
+        enhance: what is done to these first, if anything.
     """
 
     out: Path
@@ -59,6 +60,7 @@ class HyperpriorSession(Session[HyperpriorTask]):
     start: Path | None = None
     prior: Prior | None = None
     perceptual: Perceptual | None = None
+    enhance: Enhance | None = None
 
     @property
     def _states(self) -> Path:
@@ -73,7 +75,7 @@ class HyperpriorSession(Session[HyperpriorTask]):
         if self.prior is None:
             return facts
         judge = {"prior": network_digest(self.prior.vae), "perceptual loss": perceptual_digest(self.perceptual)}
-        return facts | judge
+        return facts | judge | ({} if self.enhance is None else {"enhancer": self.enhance.digest})
 
     def _write(self, task: HyperpriorTask) -> None:
         folder = self.out / "model" / FOLDER
@@ -97,7 +99,9 @@ class HyperpriorSession(Session[HyperpriorTask]):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.config.seed)
             model = Hyperprior(wanted) if self.start is None else _grown(self.start, wanted)
-        judge = None if self.prior is None else SketchLoss(self.config.sketch, self.prior, self.perceptual)
+        judge = None
+        if self.prior is not None:
+            judge = SketchLoss(self.config.sketch, self.prior, self.perceptual, self.enhance)
         return HyperpriorTask(self.config, self.crops, self.run.device, model, compiled=self.run.compiled, judge=judge)
 
 

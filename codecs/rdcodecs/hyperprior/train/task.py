@@ -116,7 +116,8 @@ class HyperpriorTask(Learner[Hyperprior]):
         shown = {"bpp": rate.detach().mean(), "mse": error.detach().mean(), "coarse_mse": coarse.detach().mean()}
         if self._judge is not None and self.model.sketch is not None:
             sketches = self.model.sketch(estimate.latents, levels)
-            judged, figures = self._judge(sketches, images, self._sketch_weights[levels] * scale, step)
+            weights = self._sketch_weights[levels] * scale
+            judged, figures = self._judge(sketches, estimate, images, levels, weights, step)
             loss, shown = loss + judged, {**shown, **figures}
         return loss, shown
 
@@ -147,8 +148,9 @@ class HyperpriorTask(Learner[Hyperprior]):
             return {}
         images = to_tensor(self._held_out[:_JUDGED].to(self._device))
         levels = torch.full((len(images),), level, device=self._device)
-        sketches = network.sketch(network(images, levels).latents, levels)
-        distances, pixels = self._judge.distances(sketches, images)
+        estimate = network(images, levels)
+        sketches = network.sketch(estimate.latents, levels)
+        distances, pixels = self._judge.distances(sketches, estimate, images, levels)
         return {f"sketch_{level}": float(distances.mean()), f"sketch_l1_{level}": float(pixels.mean())}
 
     def _coded(self, images: Tensor, level: int) -> tuple[Tensor, Tensor]:
