@@ -41,15 +41,17 @@ def test_every_link_has_a_picture_and_they_are_those_of_the_codec(codec: FusionC
     again, _ = draw_links(codec, image, 1, steps=3)
     np.testing.assert_array_equal(made["adapter"], again["adapter"])
     np.testing.assert_array_equal(made["autoencoder"], again["autoencoder"])
+    np.testing.assert_array_equal(made["sketch, learned"], again["sketch, learned"])
+    assert not np.array_equal(made["sketch, learned"], made["sketch"])
 
 
-def test_weights_without_an_enhancer_have_a_link_less(small_weights: Path, small_prior: Path, tmp_path: Path) -> None:
+def test_weights_without_an_enhancer_have_fewer_links(small_weights: Path, small_prior: Path, tmp_path: Path) -> None:
     copy = Path(shutil.copytree(small_weights, tmp_path / "weights"))
     shutil.rmtree(copy / "fusion" / "enhancer")
     made, _ = draw_links(
         FusionCodec(prior=str(small_prior), weights=str(copy), device="cpu"), picture(32, 32), 1, steps=1
     )
-    assert list(made) == [name for name in LINKS if name != "learned"]
+    assert list(made) == [name for name in LINKS if "learned" not in name]
 
 
 def test_links_end_where_the_control_was_trained_to(codec: FusionCodec, monkeypatch: pytest.MonkeyPatch) -> None:

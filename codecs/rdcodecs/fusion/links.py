@@ -32,6 +32,7 @@ LINKS: Mapping[str, str] = {
     "source": "the codec, colours moved to those of the source",
     "local": "the codec, every neighbourhood's mean moved to that of the auxiliary decoder's picture",
     "learned": "that, as the weights' enhancer corrects it, where they have one",
+    "sketch, learned": "the sketch, decoded, renormalized and corrected likewise: the codec without diffusion",
     "unsteered": "sampled without adapter and fusion: the prior alone",
 }
 """Name → what the picture is."""
@@ -88,5 +89,7 @@ def draw_links(codec: FusionCodec, image: Image, rate: float, steps: int = 10) -
         "unsteered": sample(steps),
     }
     if codec.has_enhancer:
-        made["learned"] = enhance(codec.enhancer, made["local"], auxiliary, stored.latents[None], levels)
+        undrawn = match_neighbourhoods(made["sketch"], auxiliary, [window])
+        for name, picture in {"learned": made["local"], "sketch, learned": undrawn}.items():
+            made[name] = enhance(codec.enhancer, picture, auxiliary, stored.latents[None], levels)
     return {name: to_images(made[name])[0] for name in LINKS if name in made}, len(data)
