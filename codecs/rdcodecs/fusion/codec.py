@@ -66,7 +66,7 @@ class FusionCodec(Codec):
         weights: `tiny` (shipped), or a folder that ``rdbench train fusion`` wrote.
         fusion: "attentive", or "additive" (the ablation Ours-AE).
         renormalize: "local" (the mean around each pixel is that of the auxiliary decoder's picture), "learned" (so, and
-            then the weights' enhancer corrects what it sees of both pictures), "auxiliary" (mean and deviation of each
+            then the weights' enhancer corrects it), "auxiliary" (mean and deviation of each
             colour channel are those of that picture), "source" (they are those of the source; six bytes in the
             stream), "off" (the ablation Ours-FE), or "auto": "learned" where the weights have an enhancer, else
             "local".

@@ -11,7 +11,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from rdcodecs.hyperprior.config import STRIDE
 from rdcodecs.hyperprior.layers import Stage, upsampling
 
 _FOLD = 2
@@ -46,16 +45,11 @@ class EnhancerConfig:
 
     @property
     def reach(self) -> int:
-        """Pixels, whole latents where these are seen: no sample of the output depends on an input farther away."""
+        """Pixels, whole places of the coarsest features: no sample of the output depends on one of the two pictures'
+        farther away."""
         # Two convolutions to a block, one more on the way down and up, and at half the size three before, three after.
-        pictures = _GRID * (2 * self.blocks + 2) + _FOLD * 6
-        if not self.coarse:
-            return pictures
-        # The way of the latents, backwards: three convolutions at half the size, then those at each size below it.
-        quarter = -(-3 // 2) + 2 * self.blocks + 1
-        eighth = -(-quarter // 2) + 3
-        latents = STRIDE * (-(-eighth // 2) + 4)
-        return max(latents, STRIDE * -(-pictures // STRIDE))
+        coarse, fine = 2 * self.blocks + 2, 6
+        return _GRID * (coarse + -(-fine // 2))
 
 
 class Enhancer(nn.Module):
@@ -88,13 +82,21 @@ class Enhancer(nn.Module):
             latents: decoded, gain undone, shape (N, M, ceil(H / 16), ceil(W / 16)).
             levels: shape (N,).
         """
+        return self.corrected(pictures, auxiliary, self.heard(latents, levels), levels)
+
+    def heard(self, latents: Tensor, levels: Tensor) -> Tensor | None:
+        """Return what the latents tell, at a quarter of the image's size, shape (N, C, 4·h, 4·w), if they are seen."""
+        return None if self.told is None else self.told(latents, levels)
+
+    def corrected(self, pictures: Tensor, auxiliary: Tensor, heard: Tensor | None, levels: Tensor) -> Tensor:
+        """Return what `forward` does, from what `heard` gave, or the part of it that belongs to parts of pictures."""
         height, width = pictures.shape[2:]
         padding = (0, -width % _GRID, 0, -height % _GRID)
         both = functional.pad(torch.cat([pictures, auxiliary], 1), padding, mode="replicate")
         fine = self.before(self.enter(functional.pixel_unshuffle(both, _FOLD)), levels)
         wide = self.down(functional.leaky_relu(fine, 0.1))
-        if self.told is not None:
-            wide = wide + self.told(latents, levels)[..., : wide.shape[2], : wide.shape[3]]
+        if heard is not None:
+            wide = wide + heard[..., : wide.shape[2], : wide.shape[3]]
         wide = self.body(wide, levels)
         fine = self.after(fine + self.up(functional.leaky_relu(wide, 0.1)), levels)
         correction = functional.pixel_shuffle(self.leave(functional.leaky_relu(fine, 0.1)), _FOLD)
@@ -133,12 +135,13 @@ def enhance(enhancer: Enhancer, pictures: Tensor, auxiliary: Tensor, latents: Te
     """Return what the enhancer makes of pictures of any size, strip by strip; arguments as for `Enhancer.forward`."""
     height, width = pictures.shape[2:]
     reach = enhancer.config.reach
-    rows = max(reach, _AREA // width // STRIDE * STRIDE)
+    rows = max(reach, _AREA // width // _GRID * _GRID)
+    heard = enhancer.heard(latents, levels)  # of all at once: it takes less than the two pictures
     made = []
     for first in range(0, height, rows):
         last = min(first + rows, height)
         top, bottom = max(0, first - reach), min(height, last + reach)
-        seen = latents[:, :, top // STRIDE : -(-bottom // STRIDE)]
-        strip = enhancer(pictures[:, :, top:bottom], auxiliary[:, :, top:bottom], seen, levels)
+        seen = None if heard is None else heard[:, :, top // _GRID :]
+        strip = enhancer.corrected(pictures[:, :, top:bottom], auxiliary[:, :, top:bottom], seen, levels)
         made.append(strip[:, :, first - top : last - top])
     return torch.cat(made, 2)

@@ -40,6 +40,11 @@ def window_at(level: int, levels: int) -> int:
     return 2 * int(_WIDEST * (_NARROWEST / _WIDEST) ** place / 2) + 1
 
 
+def windows_at(levels: Tensor, count: int) -> list[int]:
+    """Return the side of each picture's neighbourhoods; `levels` has shape (N,), `count` of them there are."""
+    return [window_at(level, count) for level in levels.tolist()]
+
+
 def match_neighbourhoods(pictures: Tensor, reference: Tensor, windows: Sequence[int]) -> Tensor:
     """Return pictures whose mean around each pixel is that of the reference.
 

@@ -149,11 +149,22 @@ def foreign_enhancer(folder: Path, hyperprior: HyperpriorConfig) -> tuple[Enhanc
     """
     _check_files(folder, "name a folder of weights with an enhancer, or none")
     with _reading(folder):
-        return _filled(make_enhancer(EnhancerConfig(**_config(folder)["shape"]), hyperprior), folder)
+        enhancer = make_enhancer(EnhancerConfig(**_config(folder)["shape"]), hyperprior)
+        try:
+            return _filled(enhancer, folder)
+        except RuntimeError as error:
+            reason = "it is damaged, or for a hyperprior of other levels or latent channels"
+            raise CodecError(f"'{folder}' does not fit: {reason}") from error
+
+
+def named_autoencoder(folder: Path) -> str:
+    """Return the SHA-256 of the autoencoder that an enhancer was trained for; errors as for `foreign_enhancer`."""
+    with _reading(folder):
+        return str(_config(folder)["autoencoder"])
 
 
 def trainable_enhancer(folder: Path, shape: EnhancerConfig, hyperprior: HyperpriorConfig) -> Enhancer:
-    """Read a trained enhancer to train it further; errors and arguments as for `foreign_enhancer`.
+    """Read a trained enhancer to train it further.
 
     Args:
         folder: of it.
@@ -162,6 +173,7 @@ def trainable_enhancer(folder: Path, shape: EnhancerConfig, hyperprior: Hyperpri
         hyperprior: shape of the one that it is for.
 
     Raises:
+        MissingDependencyError, CodecError: as for `foreign_enhancer`.
         ValueError: the shapes differ in more than that.
     """
     begun, _ = foreign_enhancer(folder, hyperprior)

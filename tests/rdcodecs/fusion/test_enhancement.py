@@ -1,16 +1,20 @@
 """Stages 1 and 2 with an enhancer that is there: what it leaves of pictures is what is judged."""
 
 import dataclasses
+import json
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
 
+from rdcodecs.codec import CodecError
 from rdcodecs.fusion.codec import FusionCodec, _Source
 from rdcodecs.fusion.train.enhancement import Enhancement, read_enhancement
 from rdcodecs.hyperprior.codec import HyperpriorCodec
 from rdcodecs.hyperprior.model import Estimate
 from rdcodecs.hyperprior.train.config import SketchSettings
+from rdcodecs.hyperprior.train.session import HyperpriorSession
 from rdcodecs.hyperprior.train.sketch import SketchLoss
 from rdcodecs.hyperprior.weights import load_hyperprior
 from rdcodecs.pixels import to_tensor
@@ -24,9 +28,9 @@ from small_training import l2_distance
 
 
 @pytest.fixture
-def enhancement(small_weights: Path) -> Enhancement:
+def enhancement(small_weights: Path, small_prior: Path) -> Enhancement:
     config = load_hyperprior(small_weights / "hyperprior").config
-    return read_enhancement(small_weights / "fusion" / "enhancer", config, torch.device("cpu"))
+    return read_enhancement(small_weights / "fusion" / "enhancer", load(small_prior), config)
 
 
 def test_it_is_what_the_codec_does(small_weights: Path, small_prior: Path, enhancement: Enhancement) -> None:
@@ -37,9 +41,12 @@ def test_it_is_what_the_codec_does(small_weights: Path, small_prior: Path, enhan
     source = _Source(bare.hyperprior.read(bare.encode(picture(70, 50), 1)), seed=3)
     drawn = bare._draw(bare.prior, [source], 2)
     auxiliary = bare.hyperprior.draw([source.stored])
-    made = enhancement(drawn, auxiliary, source.stored.latents[None], torch.tensor([source.stored.level]))
+    latents, levels = source.stored.latents[None], torch.tensor([source.stored.level])
+    made = enhancement(drawn, auxiliary, latents, levels)
     torch.testing.assert_close(made, whole._draw(whole.prior, [source], 2), rtol=0, atol=1e-5)
-    assert (made - drawn).abs().max() > 1e-2
+    # Each of the three counts.
+    for changed in ((drawn.flip(1), auxiliary, latents), (drawn, drawn, latents), (drawn, auxiliary, 0 * latents)):
+        assert (enhancement(*changed, levels) - made).abs().max() > 1e-3
     assert enhancement.digest == whole.fingerprint()["enhancer"]
 
 
@@ -58,23 +65,62 @@ def test_sketches_are_judged_as_it_leaves_them(small_prior: Path, enhancement: E
     torch.testing.assert_close(loss.distances(sketches, estimate, images, levels)[0], l2_distance(made, images))
 
 
+def test_all_that_it_sees_has_a_gradient_and_it_has_none(enhancement: Enhancement) -> None:
+    shapes = (1, 3, 48, 32), (1, 3, 48, 32), (1, 8, 3, 2)
+    seen = [torch.rand(shape, generator=torch.Generator().manual_seed(4)).requires_grad_() for shape in shapes]
+    enhancement(*seen, torch.tensor([1])).square().sum().backward()
+    assert all(part.grad is not None and part.grad.abs().max() > 0 for part in seen)
+    assert all(parameter.grad is None for parameter in enhancement._enhancer.parameters())
+
+
 def test_the_encoder_learns_for_it_and_it_stays(small_prior: Path, tmp_path: Path, enhancement: Enhancement) -> None:
-    session = hyperprior_session(tmp_path, prior=small_prior, settings={"fitted_from": 1}, log_steps=1)
+    # The latents' bits and errors as good as left out: what moves the encoder is the picture.
+    settings = {
+        "fitted_from": 1,
+        "sketch": SketchSettings(weight_low=1e4, weight_high=1e4, latent_weight=0, images=2),
+    }
+    session = hyperprior_session(tmp_path, prior=small_prior, settings=settings, log_steps=1)
+    enhanced = dataclasses.replace(session, enhancement=enhancement)
     before = {name: value.clone() for name, value in enhancement._enhancer.state_dict().items()}
-    changed = []
-    for enhance in (None, enhancement):
-        task = dataclasses.replace(session, enhance=enhance)._task()
-        task.step(0, 0.5)
-        changed.append(task.model.analysis.stem[1].weight.detach().clone())
-    # The same seed, crop, level and noise.
-    assert not torch.allclose(*changed, rtol=0, atol=1e-6)
-    dataclasses.replace(session, enhance=enhancement).train(Budget(steps=3))
+    first, later = (enhanced._task().step(0, 0.5) for _ in range(2))
+    assert first["gradient"] == later["gradient"] > 100 * session_gradient(session, weight=1e-9)
+    enhanced.train(Budget(steps=3))
     assert all(torch.equal(value, before[name]) for name, value in enhancement._enhancer.state_dict().items())
     assert {"sketch_0", "sketch_l1_1"} <= read_log(tmp_path / "stage-1")[-1].keys()
+    card = (tmp_path / "model" / "hyperprior" / "README.md").read_text(encoding="utf-8")
+    assert enhancement.digest in card
     codec = HyperpriorCodec(weights=str(tmp_path / "model"), device="cpu")
     assert codec.decode(codec.encode(picture(50, 70), 1)).shape == (50, 70, 3)
     with pytest.raises(TrainingError, match="begun with different enhancer"):
         session.train(Budget(steps=4))
+
+
+def session_gradient(session: HyperpriorSession, weight: float) -> float:
+    sketch = SketchSettings(weight_low=weight, weight_high=weight, latent_weight=0)
+    config = dataclasses.replace(session.config, sketch=sketch)
+    return float(dataclasses.replace(session, config=config)._task().step(0, 0.5)["gradient"])
+
+
+@pytest.mark.parametrize("off", [{"fitted_from": 0.0}, {"sketch": SketchSettings(images=0)}])
+def test_an_encoder_that_nothing_would_be_enhanced_for_is_refused(
+    small_prior: Path, tmp_path: Path, enhancement: Enhancement, off: dict[str, object]
+) -> None:
+    session = hyperprior_session(tmp_path, prior=small_prior, settings=off)
+    with pytest.raises(TrainingError, match=r"name a prior, with sketch\.images and fitted_from above 0"):
+        dataclasses.replace(session, enhancement=enhancement)._task()
+    with pytest.raises(TrainingError, match="name a prior"):
+        dataclasses.replace(hyperprior_session(tmp_path), enhancement=enhancement)._task()
+
+
+def test_what_does_not_fit_is_refused(small_weights: Path, small_prior: Path, tmp_path: Path) -> None:
+    prior, config = load(small_prior), load_hyperprior(small_weights / "hyperprior").config
+    folder = Path(shutil.copytree(small_weights / "fusion" / "enhancer", tmp_path / "enhancer"))
+    with pytest.raises(CodecError, match="damaged, or for a hyperprior of other levels or latent channels"):
+        read_enhancement(folder, prior, dataclasses.replace(config, levels=3))
+    named = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    (folder / "config.json").write_text(json.dumps({**named, "autoencoder": "0" * 64}), encoding="utf-8")
+    with pytest.raises(TrainingError, match="trained for another autoencoder than that of"):
+        read_enhancement(folder, prior, config)
 
 
 def test_a_control_learns_for_it_and_it_stays(
@@ -88,10 +134,14 @@ def test_a_control_learns_for_it_and_it_stays(
     levels = torch.arange(4) % 2
     _, coded = task._coded(to_tensor(task._held_out[:1]).expand(4, -1, -1, -1), levels)
     assert coded.auxiliary is not None
-    made = torch.rand(coded.auxiliary.shape, generator=torch.Generator().manual_seed(2))
+    made = torch.rand(coded.auxiliary.shape, generator=torch.Generator().manual_seed(2)).requires_grad_()
     finish = task._finish(coded, torch.Generator().manual_seed(0))
     assert finish is not None
-    assert torch.equal(finish(made), enhancement(made, coded.auxiliary, coded.latents, levels))
+    finished = finish(made)
+    assert torch.equal(finished, enhancement(made, coded.auxiliary, coded.latents, levels))
+    finished.square().sum().backward()
+    assert made.grad is not None
+    assert made.grad.abs().max() > 0
     before = {name: value.clone() for name, value in enhancement._enhancer.state_dict().items()}
     enhanced.train(Budget(steps=2))
     assert all(torch.equal(value, before[name]) for name, value in enhancement._enhancer.state_dict().items())
@@ -99,11 +149,14 @@ def test_a_control_learns_for_it_and_it_stays(
         session.train(Budget(steps=3))
 
 
-@pytest.mark.parametrize("off", [{"renormalized": 0.0}, {"pictures": PictureSettings(weight=0.0)}])
+@pytest.mark.parametrize(
+    "off",
+    [{"renormalized": 0.0}, {"pictures": PictureSettings()}, {"pictures": PictureSettings(weight=1.0, begin=1.0)}],
+)
 def test_a_control_that_nothing_would_be_enhanced_for_is_refused(
     small_weights: Path, small_prior: Path, tmp_path: Path, enhancement: Enhancement, off: dict[str, object]
 ) -> None:
     settings = {"pictures": PictureSettings(weight=1.0), "renormalized": 1.0} | off
     session = fusion_session(tmp_path, small_weights, small_prior, settings=settings)
-    with pytest.raises(TrainingError, match=r"give pictures\.weight and renormalized a value above 0, or name none"):
+    with pytest.raises(TrainingError, match=r"set pictures\.weight and renormalized above 0"):
         dataclasses.replace(session, enhancement=enhancement)._task()

@@ -66,15 +66,15 @@ def test_every_size_keeps_its_shape(size: tuple[int, int]) -> None:
 
 @torch.no_grad()
 @pytest.mark.parametrize("coarse", [0, 6])
-@pytest.mark.parametrize("blocks", [1, 3, 4, 7])
+@pytest.mark.parametrize("blocks", [1, 3, 7])
 def test_strips_make_the_same_picture(monkeypatch: pytest.MonkeyPatch, blocks: int, coarse: int) -> None:
-    seen = inputs(499, 24)
+    seen = inputs(211, 40)
     network, level = trained(blocks, coarse), torch.tensor([3])
     whole = network(*seen, level)
-    monkeypatch.setattr(module, "_AREA", 24 * 32)
+    monkeypatch.setattr(module, "_AREA", 40 * 32)
     torch.testing.assert_close(enhance(network, *seen, level), whole, rtol=1e-5, atol=1e-5)
     # And not by chance: with less it is another picture near the seams.
-    monkeypatch.setattr(EnhancerConfig, "reach", 16)
+    monkeypatch.setattr(EnhancerConfig, "reach", 8)
     assert (enhance(network, *seen, level) - whole).abs().max() > 1e-3
 
 
@@ -90,21 +90,6 @@ def test_it_reaches_as_far_as_it_says(blocks: int) -> None:
         changed = auxiliary.clone()
         changed[:, :, : row - away + 1] += 5
         changes.append(bool((network(made, changed, latents, level)[:, :, row] != before).any()))
-    assert changes == [True, False]
-
-
-@torch.no_grad()
-@pytest.mark.parametrize("blocks", [1, 2, 4])
-def test_latents_reach_as_far_as_it_says(blocks: int) -> None:
-    made, auxiliary, latents = (part.double() for part in inputs(320, 16))
-    network, level = trained(blocks).double(), torch.tensor([0])
-    rows, first = network.config.reach // 16, 10  # the latent at whose first row of pixels it is asked
-    before = network(made, auxiliary, latents, level)[:, :, 16 * first]
-    changes = []
-    for away in (rows, rows + 1):
-        changed = latents.clone()
-        changed[:, :, : first - away + 1] += 5
-        changes.append(bool((network(made, auxiliary, changed, level)[:, :, 16 * first] != before).any()))
     assert changes == [True, False]
 
 

@@ -52,8 +52,8 @@ def add_parser(models: "Commands") -> None:
     fusion.add_argument(
         "--enhancer",
         metavar="DIR",
-        help="stage 1 with --prior, stage 2: judge pictures as this enhancer leaves them, which does not move: tiny "
-        "or the OUT/model of a stage 3; it is to be trained anew afterwards",
+        help="stage 1 with --prior, stage 2 with pictures.weight and renormalized above 0: judge pictures as this "
+        "enhancer leaves them, which does not move: tiny or the OUT/model of a stage 3, to be trained anew afterwards",
     )
     fusion.add_argument("--fusion", choices=("attentive", "additive"), help="stage 2: kind (attentive)")
     fusion.add_argument("--init", metavar="DIR", help="begin with this model: tiny or the OUT/model of a training")
@@ -109,10 +109,10 @@ def _first(options: argparse.Namespace, console: "Console") -> Any:
     start = shipped_or_folder(options.init) / FOLDER if options.init else None
     sketch = {"model.sketch_channels": str(prior.channels), "model.sketch_stride": str(prior.stride)} if prior else {}
     config = training_settings(options, PRESETS, sketch, console, _grown_to(start) if start else None)
+    enhancement = _enhancement(options, prior, config.model)
     crops = read_folder(options.data, config, console)
     perceptual = perceptual_loss(options.perceptual, run.device) if prior else None
-    enhance = _enhancement(options, config.model, run)
-    return HyperpriorSession(options.out, config, crops, run, start, prior, perceptual, enhance)
+    return HyperpriorSession(options.out, config, crops, run, start, prior, perceptual, enhancement)
 
 
 def _grown_to(start: Path) -> "Callable[[HyperpriorTrainConfig], HyperpriorTrainConfig]":
@@ -145,10 +145,10 @@ def _second(options: argparse.Namespace, console: "Console") -> Any:
     config = training_settings(options, PRESETS, {"shape.kind": options.fusion} if options.fusion else {}, console)
     hyperprior = load_hyperprior(shipped_or_folder(options.hyperprior or TINY) / FOLDER, run.device)
     prior = _frozen(options.prior or TINY, run)
+    enhancement = _enhancement(options, prior, hyperprior.config)
     perceptual = perceptual_loss(options.perceptual, run.device)
     crops = read_folder(options.data, config, console)
     start = shipped_or_folder(options.init) / CONTROLS / config.shape.kind if options.init else None
-    enhancement = _enhancement(options, hyperprior.config, run)
     return FusionSession(options.out, config, crops, prior, hyperprior, run, perceptual, start, enhancement)
 
 
@@ -175,7 +175,7 @@ def _third(options: argparse.Namespace, console: "Console") -> Any:
     )
 
 
-def _enhancement(options: argparse.Namespace, hyperprior: "HyperpriorConfig", run: Any) -> "Enhancement | None":
+def _enhancement(options: argparse.Namespace, prior: Any, hyperprior: "HyperpriorConfig") -> "Enhancement | None":
     from rdcodecs.fusion.codec import FOLDER
     from rdcodecs.fusion.train.enhancement import read_enhancement
     from rdcodecs.fusion.weights import ENHANCER
@@ -183,7 +183,7 @@ def _enhancement(options: argparse.Namespace, hyperprior: "HyperpriorConfig", ru
 
     if not options.enhancer:
         return None
-    return read_enhancement(shipped_or_folder(options.enhancer) / FOLDER / ENHANCER, hyperprior, run.device)
+    return read_enhancement(shipped_or_folder(options.enhancer) / FOLDER / ENHANCER, prior, hyperprior)
 
 
 def _frozen(name: str, run: Any) -> Any:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from rdcodecs.fusion.control import Control
-from rdcodecs.fusion.renormalize import window_at
+from rdcodecs.fusion.renormalize import windows_at
 from rdcodecs.fusion.sketch import Sketcher
 from rdcodecs.hyperprior.weights import TrainedHyperprior
 from rdcodecs.prior import Prior
@@ -73,7 +73,7 @@ class Coder:
 
     def windows(self, coded: CodedBatch) -> list[int]:
         """Return the window of local renormalization of each picture, in pixels."""
-        return [window_at(level, self._hyperprior.config.levels) for level in coded.levels.tolist()]
+        return windows_at(coded.levels, self._hyperprior.config.levels)
 
     @contextmanager
     def steered(self, control: Control, coded: CodedBatch) -> Iterator[None]:

@@ -19,8 +19,8 @@ class FusionTrainConfig(CommonSettings):
         snr_gamma: of min-SNR weighting; 0 weighs all noise levels alike, which leaves more to those where the
             picture is still to be decided, and so to the control.
         pictures: whether and how pictures are judged.
-        renormalized: share of the judged pictures that local renormalization goes over first, as it does in the
-            codec; the rest are judged without it, which keeps the codec usable with it off.
+        renormalized: share of the judged pictures that local renormalization (and then the enhancer, where one is
+            named) goes over first, as in the codec; the rest are judged without, which keeps the codec usable so.
     """
 
     shape: FusionConfig = field(default_factory=FusionConfig)

@@ -2,13 +2,15 @@
 
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
+from rdcodecs.digests import network_digest
 from rdcodecs.fusion.enhancer import Enhancer
-from rdcodecs.fusion.renormalize import match_neighbourhoods, window_at
-from rdcodecs.fusion.weights import foreign_enhancer
+from rdcodecs.fusion.renormalize import match_neighbourhoods, windows_at
+from rdcodecs.fusion.weights import foreign_enhancer, named_autoencoder
 from rdcodecs.hyperprior.config import HyperpriorConfig
+from rdcodecs.prior import Prior
+from rdcodecs.training.errors import TrainingError
 
 
 class Enhancement:
@@ -16,32 +18,35 @@ class Enhancement:
 
     Args:
         enhancer: frozen.
-        levels: rate levels of the hyperprior.
+        count: of rate levels.
         digest: of the enhancer's weights.
     """
 
-    def __init__(self, enhancer: Enhancer, levels: int, digest: str) -> None:
+    def __init__(self, enhancer: Enhancer, count: int, digest: str) -> None:
         self.digest = digest
-        self._enhancer, self._levels = enhancer, levels
+        self._enhancer, self._count = enhancer, count
 
     def __call__(self, pictures: Tensor, auxiliary: Tensor, latents: Tensor, levels: Tensor) -> Tensor:
         """Return what the codec shows; see `Enhancer.forward`."""
-        windows = [window_at(level, self._levels) for level in levels.tolist()]
-        made: Tensor = self._enhancer(match_neighbourhoods(pictures, auxiliary, windows), auxiliary, latents, levels)
+        matched = match_neighbourhoods(pictures, auxiliary, windows_at(levels, self._count))
+        made: Tensor = self._enhancer(matched, auxiliary, latents, levels)
         return made
 
 
-def read_enhancement(folder: Path, hyperprior: HyperpriorConfig, device: torch.device) -> Enhancement:
-    """Read an enhancer for a training of what comes before it, which it will then be trained for anew.
+def read_enhancement(folder: Path, prior: Prior, hyperprior: HyperpriorConfig) -> Enhancement:
+    """Read an enhancer for a training of what comes before it, after which it is to be trained anew.
 
     Args:
         folder: of the enhancer.
-        hyperprior: shape of the one in training.
-        device: where to train.
+        prior: whose autoencoder it was trained for.
+        hyperprior: shape of the one in training, which may be another than it was trained for.
 
     Raises:
         MissingDependencyError: a file is missing.
         CodecError: a file is damaged, of a newer format, or does not fit.
+        TrainingError: it was trained for another autoencoder.
     """
     enhancer, digest = foreign_enhancer(folder, hyperprior)
-    return Enhancement(enhancer.requires_grad_(False).eval().to(device), hyperprior.levels, digest)
+    if named_autoencoder(folder) != network_digest(prior.vae):
+        raise TrainingError(f"'{folder}' was trained for another autoencoder than that of '{prior.name}': name its own")
+    return Enhancement(enhancer.requires_grad_(False).eval().to(prior.device), hyperprior.levels, digest)

@@ -77,13 +77,18 @@ class FusionSession(Session[FusionTask]):
         folder = model / FOLDER / self.config.shape.kind
         save_control(folder, task.average.model, self.prior, self.hyperprior)
         facts = training_record(read_log(self._states), self.config, self.crops, str(self.run.device))
-        record_and_card(folder, facts, f"Control of the fusion codec, {self.config.shape.kind}", _ABOUT)
+        about = _ABOUT
+        if self.enhancement is not None:
+            about += f" Pictures were judged as an enhancer leaves them, SHA-256 {self.enhancement.digest}."
+        record_and_card(folder, facts, f"Control of the fusion codec, {self.config.shape.kind}", about)
 
     def _task(self) -> FusionTask:
-        if self.enhancement is not None and not (self.config.pictures.weight and self.config.renormalized):
+        pictures = self.config.pictures
+        judged = pictures.weight and pictures.images and pictures.begin < 1
+        if self.enhancement is not None and not (judged and self.config.renormalized):
             raise TrainingError(
-                "an enhancer changes pictures that are judged and renormalized: give pictures.weight and renormalized "
-                "a value above 0, or name none"
+                "an enhancer changes pictures that are judged and renormalized: set pictures.weight and renormalized "
+                "above 0, pictures.begin below 1, or name no enhancer"
             )
         # So that the weights depend on the seed alone, and the caller's generator is left as it was.
         with torch.random.fork_rng(devices=[]):

@@ -17,7 +17,7 @@ class SketchSettings:
             perceptual distance and the mean absolute error of the picture that the autoencoder decodes.
         pixel_weight: of that mean absolute error, on [-1, 1].
         ms_ssim_weight: of 1 - MS-SSIM of that picture, besides.
-        images: of a batch, of which the picture is decoded.
+        images: of a batch, of which the picture is decoded (and enhanced, where an enhancer is named) and judged.
     """
 
     weight_low: float = 0.02

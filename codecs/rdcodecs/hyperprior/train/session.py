@@ -11,7 +11,7 @@ from rdcodecs.hyperprior.config import HyperpriorConfig
 from rdcodecs.hyperprior.model import Hyperprior
 from rdcodecs.hyperprior.train.config import HyperpriorTrainConfig
 from rdcodecs.hyperprior.train.export import export_hyperprior
-from rdcodecs.hyperprior.train.sketch import Enhance, SketchLoss
+from rdcodecs.hyperprior.train.sketch import PictureEnhancement, SketchLoss
 from rdcodecs.hyperprior.train.task import HyperpriorTask
 from rdcodecs.hyperprior.weights import trainable_hyperprior
 from rdcodecs.prior import Prior
@@ -50,7 +50,7 @@ class HyperpriorSession(Session[HyperpriorTask]):
             otherwise.
         prior: frozen, in float32, on the device: what sketches are drawn for, where the settings name some.
         perceptual: distance of the pictures that sketches decode to.
-        enhance: what is done to these first, if anything.
+        enhancement: of these, before they are judged, if any.
     """
 
     out: Path
@@ -60,7 +60,7 @@ class HyperpriorSession(Session[HyperpriorTask]):
     start: Path | None = None
     prior: Prior | None = None
     perceptual: Perceptual | None = None
-    enhance: Enhance | None = None
+    enhancement: PictureEnhancement | None = None
 
     @property
     def _states(self) -> Path:
@@ -75,13 +75,16 @@ class HyperpriorSession(Session[HyperpriorTask]):
         if self.prior is None:
             return facts
         judge = {"prior": network_digest(self.prior.vae), "perceptual loss": perceptual_digest(self.perceptual)}
-        return facts | judge | ({} if self.enhance is None else {"enhancer": self.enhance.digest})
+        return facts | judge | ({} if self.enhancement is None else {"enhancer": self.enhancement.digest})
 
     def _write(self, task: HyperpriorTask) -> None:
         folder = self.out / "model" / FOLDER
         export_hyperprior(task.average.model, self.crops.train, folder, sketch_prior=self._sketch_prior)
         facts = training_record(read_log(self._states), self.config, self.crops, str(self.run.device))
-        record_and_card(folder, facts, "A hyperprior codec", _ABOUT + (_PLAIN if self.prior is None else _SKETCHED))
+        about = _ABOUT + (_PLAIN if self.prior is None else _SKETCHED)
+        if self.enhancement is not None:
+            about += f" These pictures are judged as an enhancer leaves them, SHA-256 {self.enhancement.digest}."
+        record_and_card(folder, facts, "A hyperprior codec", about)
 
     def _task(self) -> HyperpriorTask:
         wanted = self.config.model
@@ -95,13 +98,18 @@ class HyperpriorSession(Session[HyperpriorTask]):
                 f"sketches for '{self.prior.name}' need model.sketch_channels={self.prior.channels} and "
                 f"model.sketch_stride={self.prior.stride}"
             )
+        if self.enhancement is not None and not (self.prior and self.config.sketch.images and self.config.fitted_from):
+            raise TrainingError(
+                "an enhancer changes the pictures of sketches that are judged: name a prior, with sketch.images and "
+                "fitted_from above 0, or no enhancer"
+            )
         # So that the weights depend on the seed alone, and the caller's generator is left as it was.
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.config.seed)
             model = Hyperprior(wanted) if self.start is None else _grown(self.start, wanted)
         judge = None
         if self.prior is not None:
-            judge = SketchLoss(self.config.sketch, self.prior, self.perceptual, self.enhance)
+            judge = SketchLoss(self.config.sketch, self.prior, self.perceptual, self.enhancement)
         return HyperpriorTask(self.config, self.crops, self.run.device, model, compiled=self.run.compiled, judge=judge)
 
 

@@ -13,7 +13,7 @@ from rdcodecs.prior import Prior
 from rdcodecs.prior.train.losses import Perceptual, ms_ssim_loss
 
 
-class Enhance(Protocol):
+class PictureEnhancement(Protocol):
     """What the codec does to pictures at last; differentiable.
 
     Attributes:
@@ -43,7 +43,7 @@ class SketchLoss:
         settings: how.
         prior: the diffusion model that sketches are drawn for, frozen, in float32; its autoencoder alone is used.
         perceptual: distance of pictures; without one the mean absolute error alone counts.
-        enhance: what is done to the pictures before they are judged, if anything.
+        enhancement: of the pictures before they are judged, if any.
     """
 
     def __init__(
@@ -51,12 +51,12 @@ class SketchLoss:
         settings: SketchSettings,
         prior: Prior,
         perceptual: Perceptual | None = None,
-        enhance: Enhance | None = None,
+        enhancement: PictureEnhancement | None = None,
     ) -> None:
         self._settings = settings
         self._prior = prior
         self._perceptual = perceptual
-        self._enhance = enhance
+        self._enhancement = enhancement
 
     def __call__(
         self, sketches: Tensor, estimate: Estimate, images: Tensor, levels: Tensor, weights: Tensor, step: int
@@ -98,7 +98,7 @@ class SketchLoss:
     def _made(self, sketches: Tensor, auxiliary: Tensor, latents: Tensor, levels: Tensor) -> Tensor:
         """Return the pictures that are judged."""
         made = self._prior.decode(sketches, (auxiliary.shape[2], auxiliary.shape[3])).float()
-        return made if self._enhance is None else self._enhance(made, auxiliary, latents, levels)
+        return made if self._enhancement is None else self._enhancement(made, auxiliary, latents, levels)
 
     def _distances(self, made: Tensor, images: Tensor) -> tuple[Tensor, Tensor]:
         pixels = functional.l1_loss(made, images, reduction="none").mean(dim=(1, 2, 3))
