@@ -6,7 +6,7 @@ from typing import Any
 from rdcodecs.codec import OptionError
 
 
-def check_steps(codec: str, options: Mapping[str, Any], default: int, most: int) -> int:
+def check_steps(codec: str, options: Mapping[str, Any], default: int, most: int, least: int = 1) -> int:
     """Return the number of denoising steps that decode options ask for.
 
     Args:
@@ -14,6 +14,7 @@ def check_steps(codec: str, options: Mapping[str, Any], default: int, most: int)
         options: of `Codec.decode`.
         default: where they name none, or `None`.
         most: noise levels that the sampler can visit.
+        least: the smallest number that means something.
 
     Raises:
         OptionError: another option than `steps`, or a number out of range.
@@ -24,6 +25,6 @@ def check_steps(codec: str, options: Mapping[str, Any], default: int, most: int)
     steps = options.get("steps")
     if steps is None:
         return default
-    if isinstance(steps, bool) or not isinstance(steps, int) or not 1 <= steps <= most:
-        raise OptionError(f"codec '{codec}': steps must be a whole number from 1 to {most}, not {steps!r}")
+    if isinstance(steps, bool) or not isinstance(steps, int) or not least <= steps <= most:
+        raise OptionError(f"codec '{codec}': steps must be a whole number from {least} to {most}, not {steps!r}")
     return steps

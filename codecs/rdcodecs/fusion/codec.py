@@ -186,7 +186,7 @@ class FusionCodec(Codec):
         return self.hyperprior.encode(image, rate)
 
     def decode(self, data: bytes, **options: Any) -> Image:
-        """Decompress; see `Codec.decode`. `steps` is the number of DDIM steps."""
+        """Decompress; see `Codec.decode`. `steps` is the number of DDIM steps, 0 for the sketch, without diffusion."""
         self.check()  # says what is missing before anything is drawn
         steps = self._steps(options)
         image: Image = to_images(self._draw(self.prior, [_Source(self._read(data), _seed(data))], steps))[0]
@@ -252,7 +252,7 @@ class FusionCodec(Codec):
 
     def _steps(self, options: Mapping[str, Any]) -> int:
         most = self.prior.most_steps(self._span)
-        return check_steps(self.name, options, min(most, self.decode_options["steps"]), most)
+        return check_steps(self.name, options, min(most, self.decode_options["steps"]), most, least=0)
 
     @torch.inference_mode()
     def _draw(self, prior: Prior, sources: Sequence[_Source], steps: int) -> Tensor:
@@ -262,16 +262,20 @@ class FusionCodec(Codec):
         latents = torch.stack([item.latents for item in stored])
         levels = torch.tensor([item.level for item in stored], device=latents.device)
         auxiliary = sketch = None
-        sketched = self._start == "auxiliary" or self.control.config.sketch
+        sketched = steps == 0 or self._start == "auxiliary" or self.control.config.sketch
         if self._renormalize in ("auxiliary", "local", "learned") or (sketched and self._sketcher.needs_picture):
             auxiliary = self.hyperprior.draw(stored)
         if sketched:
             sketch = self._sketcher(latents, levels, size, auxiliary)
-        start = sketch if self._start == "auxiliary" else None
-        prepared = self.control.prepare(latents.to(prior.dtype), levels, prior.latent_size(size), sketch)
-        noise = prior.noise(size, [source.seed for source in sources])
-        with edit_features(prior.unet, self.control.edits(prepared)):
-            drawn = prior.sample(noise, steps, start=start, strength=_STRENGTH, span=self._span)
+        if steps == 0:
+            assert sketch is not None  # noqa: S101 - for the type checker
+            drawn = sketch
+        else:
+            start = sketch if self._start == "auxiliary" else None
+            prepared = self.control.prepare(latents.to(prior.dtype), levels, prior.latent_size(size), sketch)
+            noise = prior.noise(size, [source.seed for source in sources])
+            with edit_features(prior.unet, self.control.edits(prepared)):
+                drawn = prior.sample(noise, steps, start=start, strength=_STRENGTH, span=self._span)
         pictures = prior.decode(drawn, size).float()
         if self._renormalize == "source":
             wanted = [unpack_statistics(item.statistics) for item in stored]

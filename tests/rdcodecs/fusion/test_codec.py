@@ -11,6 +11,8 @@ import torch
 
 from rdcodecs import CodecError, load_codec
 from rdcodecs.codec import Codec, MissingDependencyError, OptionError, StreamError
+from rdcodecs.fusion.links import draw_links
+from rdcodecs.prior import Prior
 from small_codecs import picture
 
 
@@ -55,6 +57,15 @@ def test_one_stream_serves_all_step_counts_and_repeats(make: Any) -> None:
     made = {steps: make().decode(data, steps=steps) for steps in (1, 3, 10)}
     assert not np.array_equal(made[1], made[3])
     np.testing.assert_array_equal(make().decode(data), made[10])
+
+
+def test_no_steps_show_the_sketch(make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    image = picture(50, 70)
+    links, _ = draw_links(make(), image, 1, steps=1)
+    monkeypatch.setattr(Prior, "denoise", lambda *_: pytest.fail("it was denoised"))
+    data = make().encode(image, 1)
+    for renormalize, link in (("learned", "sketch, learned"), ("off", "sketch")):
+        np.testing.assert_array_equal(make(renormalize=renormalize).decode(data, steps=0), links[link])
 
 
 def test_another_process_decodes_the_same(make: Any, small_weights: Path, small_prior: Path) -> None:
@@ -131,8 +142,8 @@ def test_options_out_of_range(make: Any) -> None:
     ):
         make(renormalize="on")
     data = make().encode(picture(32, 32), 0)
-    for steps in (0, 1001, 2.5, True, "10"):
-        with pytest.raises(OptionError, match="steps must be a whole number from 1 to 1000"):
+    for steps in (-1, 1001, 2.5, True, "10"):
+        with pytest.raises(OptionError, match="steps must be a whole number from 0 to 1000"):
             make().decode(data, steps=steps)
     with pytest.raises(OptionError, match="no decode option 'step': have steps"):
         make().decode(data, step=3)
@@ -153,7 +164,7 @@ def test_the_span_is_that_of_the_training_unless_given(make: Any, small_weights:
     assert np.array_equal(short.decode(data, steps=3), make(span=0.25).decode(data, steps=3))
     assert np.array_equal(make(weights=str(copy), span=1).decode(data, steps=3), old.decode(data, steps=3))
     assert short.fingerprint() != old.fingerprint()
-    with pytest.raises(OptionError, match="steps must be a whole number from 1 to 250, not 251"):
+    with pytest.raises(OptionError, match="steps must be a whole number from 0 to 250, not 251"):
         short.decode(data, steps=251)
     # From a start it is of no consequence.
     assert make(span=0.25, start="auxiliary").fingerprint() == make(start="auxiliary").fingerprint()
