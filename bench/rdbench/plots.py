@@ -26,11 +26,11 @@ DEFAULT_STEPS = 10.0
 """Of a label with several step counts, the plots of all codecs show the one nearest to this."""
 
 # Okabe and Ito's palette without its yellow, which is too pale for lines on white, and colours of Paul Tol's
-# "muted": both made to be told apart with any common colour vision deficiency
+# "muted": both made to be told apart with any common colour vision deficiency. The pink is of ColorBrewer's "Dark2"
 _PALETTE = (
     *("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000"),
     *("#882255", "#999933", "#332288", "#44AA99", "#777777"),
-    *("#8B4513", "#AA4499"),
+    *("#8B4513", "#AA4499", "#E7298A", "#117733"),
 )
 _MARKERS = ("D", "s", "^", "p", "v", "P", "o", "<", ">", "X", "h", "d", "*", "H")
 HOLLOW = ("o", "s", "^", "D", "v")
@@ -50,6 +50,7 @@ _USUAL = {
     "ours": "#D55E00",
     "ours-ae": "#44AA99",
     "ours-fe": "#AA4499",
+    "ours-sketch": "#117733",
 }
 """Colours that codecs keep from one experiment to the next."""
 
