@@ -66,10 +66,9 @@ class FusionCodec(Codec):
         weights: `tiny` (shipped), or a folder that ``rdbench train fusion`` wrote.
         fusion: "attentive", or "additive" (the ablation Ours-AE).
         renormalize: "local" (the mean around each pixel is that of the auxiliary decoder's picture), "learned" (so, and
-            then the weights' enhancer corrects it), "auxiliary" (mean and deviation of each
-            colour channel are those of that picture), "source" (they are those of the source; six bytes in the
-            stream), "off" (the ablation Ours-FE), or "auto": "learned" where the weights have an enhancer, else
-            "local".
+            then the weights' enhancer corrects it), "auxiliary" (mean and deviation of each colour channel are those
+            of that picture), "source" (they are those of the source; six bytes in the stream), "off" (the ablation
+            Ours-FE), or "auto": "learned" where the weights have an enhancer, else "local".
         window: side in pixels of the neighbourhoods of "local", odd; 0 for one that shrinks as the rate grows, which
             is what an enhancer was trained with.
         span: share of the noise levels that sampling walks through, from pure noise down, above 0 to 1: see

@@ -137,6 +137,7 @@ def train(
     log = TrainLog(folder, step)
     clock = _Clock(spent)
     saved = looked = clock.seconds
+    seen = -1
     logged: dict[str, list[torch.Tensor]] = {}
 
     def look() -> None:
@@ -169,14 +170,14 @@ def train(
                     report(_report(task.name, step, first, clock, budget, means))
                 if clock.seconds - looked > rhythm.look_seconds:
                     look()
-                    looked = clock.seconds
+                    looked, seen = clock.seconds, step
                 if clock.seconds - saved > rhythm.save_seconds:
                     save()
                     saved = clock.seconds
             if step > first:
                 # Before the pictures: whoever asked it to stop may not wait for long.
                 save()
-                if over or not stopped():
+                if seen != step and (over or not stopped()):
                     look()
             if stopped() and not over:
                 return Outcome.INTERRUPTED

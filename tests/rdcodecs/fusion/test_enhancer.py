@@ -217,3 +217,8 @@ def test_what_is_exported_is_read_again_and_named(small_weights: Path, small_pri
     (folder / "config.json").write_text(json.dumps({**config, "format": 2}), encoding="utf-8")
     with pytest.raises(CodecError, match="cannot be used: it is of a format that this version does not read"):
         load_enhancer(folder.parent, session.prior, session.hyperprior)
+
+
+def test_no_step_is_looked_at_twice(small_weights: Path, small_prior: Path, tmp_path: Path) -> None:
+    enhancer_session(tmp_path, small_weights, small_prior, look_seconds=-1).train(Budget(steps=2))
+    assert [line["step"] for line in read_log(tmp_path / "stage-3") if line["kind"] == "held_out"] == [1, 2]
