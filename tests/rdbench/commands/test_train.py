@@ -102,6 +102,11 @@ def test_wrong_options_are_said_in_one_line(
         ("fusion", ("--stage", 2, "--weights", "tiny"), "--weights is for stage 3: leave it out of stage 2"),
         ("fusion", ("--stage", 3, "--enhancer", "tiny"), "--enhancer is for stage 1 or 2: leave it out of stage 3"),
         ("fusion", ("--stage", 1, "--enhancer", "tiny"), "--enhancer changes sketches in stage 1: name their --prior"),
+        (
+            "fusion",
+            ("--stage", 1, "--preset", "tiny", "--prior", "tiny", "--enhancer", "tiny"),
+            "of its own hyperprior: begin with that, by --init",
+        ),
         ("fusion", ("--stage", 2, "--enhancer", "tiny"), "set pictures.weight and renormalized above 0"),
         ("fusion", ("--stage", 3, "--set", "steps=[]"), "steps is .*: numbers of denoising steps, one at least"),
         ("fusion", ("--stage", 3, "--set", "crop=16"), "crop is 16: at least 48, or ms_ssim_weight must be 0"),

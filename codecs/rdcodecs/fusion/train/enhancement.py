@@ -20,10 +20,15 @@ class Enhancement:
         enhancer: frozen.
         count: of rate levels.
         digest: of the enhancer's weights.
+
+    Attributes:
+        digest: as above.
+        hears: whether it sees decoded latents, of which it knows those of its own hyperprior alone.
     """
 
     def __init__(self, enhancer: Enhancer, count: int, digest: str) -> None:
         self.digest = digest
+        self.hears = enhancer.told is not None
         self._enhancer, self._count = enhancer, count
 
     def __call__(self, pictures: Tensor, auxiliary: Tensor, latents: Tensor, levels: Tensor) -> Tensor:

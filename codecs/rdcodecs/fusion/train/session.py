@@ -79,7 +79,10 @@ class FusionSession(Session[FusionTask]):
         facts = training_record(read_log(self._states), self.config, self.crops, str(self.run.device))
         about = _ABOUT
         if self.enhancement is not None:
-            about += f" Pictures were judged as an enhancer leaves them, SHA-256 {self.enhancement.digest}."
+            about += (
+                " Pictures that were renormalized before they were judged went through an enhancer then, its weights' "
+                f"SHA-256 {self.enhancement.digest}."
+            )
         record_and_card(folder, facts, f"Control of the fusion codec, {self.config.shape.kind}", about)
 
     def _task(self) -> FusionTask:

@@ -83,7 +83,8 @@ class HyperpriorSession(Session[HyperpriorTask]):
         facts = training_record(read_log(self._states), self.config, self.crops, str(self.run.device))
         about = _ABOUT + (_PLAIN if self.prior is None else _SKETCHED)
         if self.enhancement is not None:
-            about += f" These pictures are judged as an enhancer leaves them, SHA-256 {self.enhancement.digest}."
+            digest = self.enhancement.digest
+            about += f" These pictures are judged as an enhancer leaves them, its weights' SHA-256 {digest}."
         record_and_card(folder, facts, "A hyperprior codec", about)
 
     def _task(self) -> HyperpriorTask:
