@@ -110,7 +110,7 @@ def _first(options: argparse.Namespace, console: "Console") -> Any:
     sketch = {"model.sketch_channels": str(prior.channels), "model.sketch_stride": str(prior.stride)} if prior else {}
     config = training_settings(options, PRESETS, sketch, console, _grown_to(start) if start else None)
     enhancement = _enhancement(options, prior, config.model)
-    if enhancement is not None and enhancement.hears and start is None:
+    if enhancement is not None and enhancement.sees_latents and start is None:
         raise TrainingError(
             "--enhancer names one that sees decoded latents, of its own hyperprior: begin with that, by --init, or "
             "name an enhancer that sees pictures alone (shape.coarse=0)"

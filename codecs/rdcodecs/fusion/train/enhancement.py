@@ -20,16 +20,16 @@ class Enhancement:
         enhancer: frozen.
         count: of rate levels.
         digest: of the enhancer's weights.
-
-    Attributes:
-        digest: as above.
-        hears: whether it sees decoded latents, of which it knows those of its own hyperprior alone.
     """
 
     def __init__(self, enhancer: Enhancer, count: int, digest: str) -> None:
         self.digest = digest
-        self.hears = enhancer.told is not None
         self._enhancer, self._count = enhancer, count
+
+    @property
+    def sees_latents(self) -> bool:
+        """Whether it sees decoded latents, of which it knows those of its own hyperprior alone."""
+        return self._enhancer.told is not None
 
     def __call__(self, pictures: Tensor, auxiliary: Tensor, latents: Tensor, levels: Tensor) -> Tensor:
         """Return what the codec shows; see `Enhancer.forward`."""
