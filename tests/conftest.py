@@ -29,3 +29,19 @@ def small_weights(small_prior: Path, tmp_path_factory: pytest.TempPathFactory) -
     from small_codecs import train_weights
 
     return train_weights(tmp_path_factory.mktemp("weights"), small_prior)
+
+
+@pytest.fixture(scope="session")
+def perco_prior(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What `small_perco` was trained from."""
+    from small_perco import write_start
+
+    return write_start(tmp_path_factory.mktemp("start"))
+
+
+@pytest.fixture(scope="session")
+def small_perco(perco_prior: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A PerCo trained a little, in our own layout."""
+    from small_perco import train_perco
+
+    return train_perco(tmp_path_factory.mktemp("perco"), perco_prior)

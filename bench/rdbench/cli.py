@@ -5,11 +5,12 @@ import sys
 from collections.abc import Sequence
 
 from rdbench import __version__
-from rdbench.commands import codecs, compare, diagnose, doctor, interop, metrics, paper, plot, report, run, train
+from rdbench.commands import codecs, compare, doctor, interop, metrics, plot, report, run
+from rdbench.commands.plugins import add_plugins, list_in_groups
 from rdbench.errors import BenchError
 from rdcodecs import CodecError
 
-_COMMANDS = (run, plot, report, paper, compare, codecs, metrics, doctor, train, diagnose, interop)
+_COMMANDS = (run, plot, report, compare, codecs, metrics, doctor, interop)
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -24,7 +25,8 @@ def make_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for command in _COMMANDS:
         command.add_parser(commands)
-    return parser
+    groups = {"measure and compare": list(commands.choices), **add_plugins(commands)}
+    return list_in_groups(parser, commands, groups)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

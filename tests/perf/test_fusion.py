@@ -22,18 +22,18 @@ from rdcodecs.fusion.codec import FusionCodec
 from rdcodecs.fusion.config import FusionConfig
 from rdcodecs.fusion.enhancer import enhance
 from rdcodecs.fusion.sketch import Sketcher
-from rdcodecs.fusion.train.enhancer import PRESETS as ENHANCER_PRESETS
 from rdcodecs.fusion.weights import make_control, make_enhancer, save_control, save_enhancer
 from rdcodecs.hyperprior.config import HyperpriorConfig
 from rdcodecs.hyperprior.model import Hyperprior
-from rdcodecs.hyperprior.train.export import export_hyperprior
 from rdcodecs.hyperprior.weights import load_hyperprior
 from rdcodecs.prior import load
 from rdcodecs.prior.features import edit_features
-from rdcodecs.prior.train.autoencoder import make_autoencoder
-from rdcodecs.prior.train.config import PRESETS
-from rdcodecs.prior.train.export import export_autoencoder, export_unet
-from rdcodecs.prior.train.unet import make_unet, scheduler_config
+from rdtrain.fusion.enhancer import PRESETS as ENHANCER_PRESETS
+from rdtrain.hyperprior.export import export_hyperprior
+from rdtrain.prior.autoencoder import make_autoencoder
+from rdtrain.prior.export import export_autoencoder, export_unet
+from rdtrain.prior.settings import PRESETS
+from rdtrain.prior.unet import make_unet, scheduler_config
 
 SIZE = (512, 512)
 LEVEL = 5

@@ -9,9 +9,9 @@ import torch
 
 from rdcodecs import MissingDependencyError
 from rdcodecs.prior import Prior, load
-from rdcodecs.prior.train.autoencoder import make_autoencoder
-from rdcodecs.prior.train.config import PRESETS
-from rdcodecs.prior.train.unet import make_unet, scheduler_config
+from rdtrain.prior.autoencoder import make_autoencoder
+from rdtrain.prior.settings import PRESETS
+from rdtrain.prior.unet import make_unet, scheduler_config
 
 SIZE = (512, 512)
 KERNELS = {

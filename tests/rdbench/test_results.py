@@ -10,10 +10,10 @@ from rdbench.bd import bd_rate
 from rdbench.compare import paired_curves
 from rdbench.curves import curve_data
 from rdbench.interop import load_published
-from rdbench.paper.cast import Cast
-from rdbench.paper.claims import judge_claims
-from rdbench.paper.tables import claim_rows
 from rdbench.records import load_records
+from rdpaper.claims import judge_claims
+from rdpaper.curves import Cast
+from rdpaper.tables import claim_rows
 
 RESULTS = Path(__file__).parents[2] / "results"
 PUBLISHED_QP = [47, 42, 37]  # the three lowest rates of CompressAI's VTM curve

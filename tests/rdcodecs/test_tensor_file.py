@@ -8,11 +8,11 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
 
-from rdcodecs.prior.train.autoencoder import make_autoencoder
-from rdcodecs.prior.train.config import PRESETS
-from rdcodecs.prior.train.export import export_autoencoder
 from rdcodecs.tensor_file import save_tensors
-from rdcodecs.training.loop import Budget
+from rdtrain.core.loop import Budget
+from rdtrain.prior.autoencoder import make_autoencoder
+from rdtrain.prior.export import export_autoencoder
+from rdtrain.prior.settings import PRESETS
 from small_codecs import hyperprior_session
 
 

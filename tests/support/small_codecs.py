@@ -11,17 +11,17 @@ import torch
 from safetensors.torch import load_file
 
 from rdcodecs.fusion.config import Kind
-from rdcodecs.fusion.train.config import PRESETS as FUSION_PRESETS
-from rdcodecs.fusion.train.enhancer import PRESETS as ENHANCER_PRESETS
-from rdcodecs.fusion.train.enhancer_session import EnhancerSession, read_controls
-from rdcodecs.fusion.train.session import FusionSession
-from rdcodecs.hyperprior.train.config import PRESETS as HYPERPRIOR_PRESETS
-from rdcodecs.hyperprior.train.session import HyperpriorSession
 from rdcodecs.hyperprior.weights import load_hyperprior
 from rdcodecs.prior import load
 from rdcodecs.tensor_file import save_tensors
-from rdcodecs.training.data import read_crops
-from rdcodecs.training.loop import Budget, Outcome
+from rdtrain.core.data import read_crops
+from rdtrain.core.loop import Budget, Outcome
+from rdtrain.fusion.enhancer import PRESETS as ENHANCER_PRESETS
+from rdtrain.fusion.enhancer_session import EnhancerSession, read_controls
+from rdtrain.fusion.session import FusionSession
+from rdtrain.fusion.settings import PRESETS as FUSION_PRESETS
+from rdtrain.hyperprior.session import HyperpriorSession
+from rdtrain.hyperprior.settings import PRESETS as HYPERPRIOR_PRESETS
 from small_training import l2_distance, make_run, smooth_images
 
 HYPERPRIOR = HYPERPRIOR_PRESETS["micro"]

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 
 from rdcodecs.optional import diffusers
-from rdcodecs.prior.train.autoencoder import make_autoencoder
-from rdcodecs.prior.train.config import AutoencoderConfig, DeepShape
+from rdtrain.prior.autoencoder import make_autoencoder
+from rdtrain.prior.settings import AutoencoderConfig, DeepShape
 
 DEEP = DeepShape((8, 8, 16), (1, 1, 1), (8, 8, 16), (1, 1, 1))
 

@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from rdcodecs.prior.train.config import PRESETS, TrainConfig
-from rdcodecs.prior.train.session import PriorSession
-from rdcodecs.training.data import Crops, Reader, read_crops
-from rdcodecs.training.loop import Budget, Rhythm
-from rdcodecs.training.session import Run
+from rdtrain.core.data import Crops, Reader, read_crops
+from rdtrain.core.loop import Budget, Rhythm
+from rdtrain.core.session import Run
+from rdtrain.prior.session import PriorSession
+from rdtrain.prior.settings import PRESETS, TrainConfig
 
 CONFIG = PRESETS["micro"]
 

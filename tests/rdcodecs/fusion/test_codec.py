@@ -11,8 +11,8 @@ import torch
 
 from rdcodecs import CodecError, load_codec
 from rdcodecs.codec import Codec, MissingDependencyError, OptionError, StreamError
-from rdcodecs.fusion.links import draw_links
 from rdcodecs.prior import Prior
+from rdtrain.ablation.decoder import draw_links
 from small_codecs import picture
 
 

@@ -7,8 +7,8 @@ from rdcodecs.fusion.config import FusionConfig, fusion_sites
 from rdcodecs.fusion.control import Control
 from rdcodecs.prior import load
 from rdcodecs.prior.features import Site, edit_features
-from rdcodecs.prior.train.config import PRESETS
-from rdcodecs.prior.train.unet import make_unet
+from rdtrain.prior.settings import PRESETS
+from rdtrain.prior.unet import make_unet
 
 
 def control_for(folder: Path, kind: str = "attentive", **options: bool) -> tuple[Control, object]:

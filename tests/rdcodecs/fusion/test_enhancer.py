@@ -18,10 +18,10 @@ from rdcodecs.fusion.codec import FusionCodec
 from rdcodecs.fusion.enhancer import Enhancer, EnhancerConfig, enhance
 from rdcodecs.fusion.weights import load_enhancer
 from rdcodecs.pixels import to_images, to_tensor
-from rdcodecs.training.errors import TrainingError
-from rdcodecs.training.log import read_log
-from rdcodecs.training.loop import Budget, Outcome, Report
-from rdcodecs.training.state import load_state
+from rdtrain.core.errors import TrainingError
+from rdtrain.core.log import read_log
+from rdtrain.core.loop import Budget, Outcome, Report
+from rdtrain.core.state import load_state
 from small_codecs import enhancer_session
 
 CHANNELS, LEVELS = 5, 4

@@ -11,11 +11,11 @@ import torch
 from rdcodecs import load_codec
 from rdcodecs.digests import network_digest
 from rdcodecs.fusion.sketch import Sketcher
-from rdcodecs.fusion.train.config import PRESETS
 from rdcodecs.hyperprior.weights import load_hyperprior
 from rdcodecs.prior import load
 from rdcodecs.prior.autoencoders import last_weight
-from rdcodecs.training.loop import Budget
+from rdtrain.core.loop import Budget
+from rdtrain.fusion.settings import PRESETS
 from small_codecs import fusion_session, hyperprior_session, picture
 
 LEVELS = torch.tensor([0, 1])

@@ -14,8 +14,8 @@ from rdcodecs.hyperprior.codec import HyperpriorCodec
 from rdcodecs.hyperprior.model import Hyperprior
 from rdcodecs.hyperprior.weights import trainable_hyperprior
 from rdcodecs.pixels import to_tensor
-from rdcodecs.training.loop import Budget
-from rdcodecs.training.state import load_module, load_state
+from rdtrain.core.loop import Budget
+from rdtrain.core.state import load_module, load_state
 from small_codecs import hyperprior_session, picture
 
 

@@ -15,11 +15,11 @@ from rdcodecs.hyperprior.context import STEPS, Context, partition
 from rdcodecs.hyperprior.fixed_point import ExactContext, fill_from_integers, quantise
 from rdcodecs.hyperprior.model import Hyperprior
 from rdcodecs.hyperprior.packing import load_packed, save_packed
-from rdcodecs.hyperprior.train.session import HyperpriorSession
 from rdcodecs.hyperprior.weights import load_hyperprior, trainable_hyperprior
 from rdcodecs.pixels import to_tensor
-from rdcodecs.training.errors import TrainingError
-from rdcodecs.training.loop import Budget
+from rdtrain.core.errors import TrainingError
+from rdtrain.core.loop import Budget
+from rdtrain.hyperprior.session import HyperpriorSession
 from small_codecs import HYPERPRIOR, hyperprior_session, picture
 
 CONFIG = HyperpriorConfig(levels=2, latent_channels=6, hyper_channels=5, hyper_width=7, context_width=9)

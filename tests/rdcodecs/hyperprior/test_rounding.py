@@ -10,7 +10,7 @@ from rdcodecs.hyperprior.config import HyperpriorConfig
 from rdcodecs.hyperprior.model import rounded
 from rdcodecs.hyperprior.weights import load_hyperprior, trainable_hyperprior
 from rdcodecs.pixels import to_tensor
-from rdcodecs.training.loop import Budget
+from rdtrain.core.loop import Budget
 from small_codecs import HYPERPRIOR, hyperprior_session, picture
 
 OFFSET = 0.8

@@ -10,18 +10,18 @@ import torch
 from rdcodecs.hyperprior.codec import HyperpriorCodec
 from rdcodecs.hyperprior.config import HyperpriorConfig
 from rdcodecs.hyperprior.model import Estimate
-from rdcodecs.hyperprior.sketches import DecodedSketches
-from rdcodecs.hyperprior.train.config import HyperpriorTrainConfig, SketchSettings
-from rdcodecs.hyperprior.train.sketch import SketchLoss
 from rdcodecs.hyperprior.transforms import SketchDecoder
 from rdcodecs.hyperprior.weights import load_hyperprior, trainable_hyperprior
 from rdcodecs.pixels import to_tensor
 from rdcodecs.prior import load
-from rdcodecs.prior.train.losses import ms_ssim_loss
-from rdcodecs.training.errors import TrainingError
-from rdcodecs.training.log import read_log
-from rdcodecs.training.loop import Budget
-from rdcodecs.training.state import load_state
+from rdtrain.core.errors import TrainingError
+from rdtrain.core.log import read_log
+from rdtrain.core.loop import Budget
+from rdtrain.core.state import load_state
+from rdtrain.hyperprior.settings import HyperpriorTrainConfig, SketchSettings
+from rdtrain.hyperprior.sketch_loss import SketchLoss
+from rdtrain.hyperprior.sketches import DecodedSketches
+from rdtrain.prior.losses import ms_ssim_loss
 from small_codecs import hyperprior_session, picture
 from small_training import l2_distance
 

@@ -18,7 +18,7 @@ from rdcodecs.perco.index_models import (
     padded,
     passes,
 )
-from rdcodecs.perco.train.tables import learn_tables
+from rdtrain.perco.index_tables import learn_tables
 
 
 def walks(count: int, side: int, size: int, seed: int = 0) -> Indices:

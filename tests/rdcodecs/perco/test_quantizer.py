@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from rdcodecs.perco.quantizer import Codebook, VectorQuantizer
-from rdcodecs.perco.train.codebook import begin, begin_codebook, follow, perplexity, revive
+from rdtrain.perco.codebook import begin, begin_codebook, follow, perplexity, revive
 
 
 @pytest.fixture

@@ -17,9 +17,9 @@ from rdcodecs.prior.autoencoders import (
     scaled,
     unscaled,
 )
-from rdcodecs.prior.train.export import export_autoencoder, export_unet
-from rdcodecs.prior.train.latents import make_latents
-from rdcodecs.training.data import Crops
+from rdtrain.core.data import Crops
+from rdtrain.prior.export import export_autoencoder, export_unet
+from rdtrain.prior.latents import make_latents
 from small_models import make_deep_vae, make_unet, make_vae, scheduler_values
 
 PIXELS = torch.rand(2, 3, 16, 24, generator=torch.Generator().manual_seed(0)) * 2 - 1

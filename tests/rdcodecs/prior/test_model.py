@@ -6,7 +6,7 @@ import torch
 
 from rdcodecs.pixels import to_images
 from rdcodecs.prior import Prior, PriorError, edit_features
-from rdcodecs.prior.train.walk import predict_at_end
+from rdtrain.prior.trajectory import predict_at_end
 from small_models import make_unet, make_vae, scheduler_values
 
 

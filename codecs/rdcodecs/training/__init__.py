@@ -1,1 +1,0 @@
-"""Training, for all the models of this package: data, loop, states, log, settings."""

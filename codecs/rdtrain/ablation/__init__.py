@@ -1,0 +1,1 @@
+"""Ablation of a trained codec: which part of its decoder costs how much quality."""

@@ -1,0 +1,1 @@
+"""The verbs that join the command line of rdbench: `train` and `diagnose`."""
