@@ -1,34 +1,14 @@
 """Shift-tolerant LPIPS on two backbones, with the weights that the `stlpips-pytorch` package carries."""
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from rdbench.metrics.installed import package_version, packaged_file
+from rdbench.metrics.installed import package_version
 from rdbench.metrics.perceptual import PerceptualMetric
-from rdbench.metrics.weights import verify
+from rdbench.metrics.st_lpips_weights import PACKAGE, WEIGHTS_SHA256, weights_file
 
 if TYPE_CHECKING:
     from rdbench.metrics.perceptual_net import PerceptualNet
-
-PACKAGE = "stlpips-pytorch"
-
-_WEIGHTS_SHA256 = {"alex": "b356b382", "vgg": "44597da6"}
-"""First digits of the SHA-256 of each backbone's weights; other weights are refused."""
-
-
-def weights_file(backbone: str) -> Path:
-    """Return the file with a backbone's weights and heads. The package's own code is not imported.
-
-    Args:
-        backbone: "alex" or "vgg".
-
-    Raises:
-        MetricUnavailableError: the package, or the file in it, is missing or damaged.
-    """
-    path = packaged_file(PACKAGE, f"stlpips_pytorch/weights/vST0.0/{backbone}_shift_tolerant.pth")
-    verify(path, _WEIGHTS_SHA256[backbone])
-    return path
 
 
 class STLPIPS(PerceptualMetric):
@@ -45,7 +25,7 @@ class STLPIPS(PerceptualMetric):
 
     def fingerprint(self) -> Mapping[str, Any]:
         """Return the package's version and the weights' hash (weights of another hash are refused)."""
-        return {PACKAGE: package_version(PACKAGE), "weights": _WEIGHTS_SHA256[self.backbone]}
+        return {PACKAGE: package_version(PACKAGE), "weights": WEIGHTS_SHA256[self.backbone]}
 
     def load(self) -> "PerceptualNet":
         """Return the trained network, or raise `MetricUnavailableError`."""

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from rdbench.metrics.perceptual_net import PerceptualNet
-from rdbench.metrics.st_lpips import weights_file
+from rdbench.metrics.st_lpips_weights import weights_file
 
 
 class STLPIPSNet(PerceptualNet):

@@ -5,7 +5,7 @@ import types
 import numpy as np
 import pytest
 
-from rdbench.metrics import MetricUnavailableError, metric_class, st_lpips
+from rdbench.metrics import MetricUnavailableError, metric_class, st_lpips_weights
 
 BACKBONES = ["alex", "vgg"]
 
@@ -112,15 +112,15 @@ print([name for name in sys.modules if name.startswith(("stlpips", "torchvision"
 
 
 def test_package_missing(monkeypatch):
-    monkeypatch.setattr(st_lpips, "PACKAGE", "no-such-package-stlpips")
+    monkeypatch.setattr(st_lpips_weights, "PACKAGE", "no-such-package-stlpips")
     with pytest.raises(MetricUnavailableError, match=r"'no-such-package-stlpips' is not installed: pip install"):
         metric_class("st_lpips_vgg")().check()
 
 
 def test_damaged_weights(monkeypatch, tmp_path):
     damaged = tmp_path / "alex_shift_tolerant.pth"
-    damaged.write_bytes(st_lpips.weights_file("alex").read_bytes()[:-1])
-    monkeypatch.setattr(st_lpips, "packaged_file", lambda package, path: damaged)
+    damaged.write_bytes(st_lpips_weights.weights_file("alex").read_bytes()[:-1])
+    monkeypatch.setattr(st_lpips_weights, "packaged_file", lambda package, path: damaged)
     with pytest.raises(MetricUnavailableError, match=r"alex_shift_tolerant.pth is damaged .* not b356b382"):
         metric_class("st_lpips_alex")().check()
 
