@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.table import Table
 
+from rdbench.bd_text import format_figure, format_interval
 from rdbench.commands import TABLE_WIDTH
 from rdbench.errors import BenchError
 
 if TYPE_CHECKING:
-    from rdbench.bd import BDResult
     from rdbench.commands import Commands
     from rdbench.compare import Comparison
     from rdbench.curves import CurveSource
@@ -173,18 +173,6 @@ def _print_markdown(
 
 def _escaped(text: str) -> str:
     return "".join(f"\\{char}" if char in "\\`*_{}[]<>#|~" else char for char in text)
-
-
-def format_figure(result: "BDResult | None", form: str, unit: str) -> str:
-    """Return a BD value as the tables show it, or a dash."""
-    return "-" if result is None else f"{result.value:+{form}}{unit}"
-
-
-def format_interval(result: "BDResult | None", form: str) -> str:
-    """Return a BD value's interval as the tables show it, or nothing where there is none."""
-    if result is None or math.isnan(result.low):
-        return ""
-    return f"{result.low:+{form}} to {result.high:+{form}}"
 
 
 def _remarks(comparisons: Sequence["Comparison"], worst: int) -> list[str]:

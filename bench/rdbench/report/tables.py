@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from rdbench.bd import MIN_OVERLAP, BDResult
-from rdbench.commands.compare import format_figure, format_interval
+from rdbench.bd_text import format_figure, format_interval
 from rdbench.compare import Comparison, compare_curves
 from rdbench.curves import all_curves, metric_info, resolve_curve
 from rdbench.datasets.folder import natural_key
