@@ -28,7 +28,7 @@ from rdcodecs.hyperprior.model import Hyperprior
 from rdcodecs.hyperprior.weights import load_hyperprior
 from rdcodecs.prior import load
 from rdcodecs.prior.features import edit_features
-from rdtrain.fusion.enhancer import PRESETS as ENHANCER_PRESETS
+from rdtrain.fusion.settings import ENHANCER_PRESETS
 from rdtrain.hyperprior.export import export_hyperprior
 from rdtrain.prior.autoencoder import make_autoencoder
 from rdtrain.prior.export import export_autoencoder, export_unet

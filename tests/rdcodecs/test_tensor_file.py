@@ -13,7 +13,7 @@ from rdtrain.core.loop import Budget
 from rdtrain.prior.autoencoder import make_autoencoder
 from rdtrain.prior.export import export_autoencoder
 from rdtrain.prior.settings import PRESETS
-from small_codecs import hyperprior_session
+from small_codecs import hyperprior_training
 
 
 def rights(path: Path) -> int:
@@ -37,7 +37,7 @@ def test_tensors_come_back_with_their_metadata(tmp_path: Path) -> None:
 
 
 def test_others_may_read_what_a_training_writes(tmp_path: Path, usual: int) -> None:
-    hyperprior_session(tmp_path / "run").train(Budget(steps=1))
+    hyperprior_training(tmp_path / "run").train(Budget(steps=1))
     written = [path for path in (tmp_path / "run").rglob("*") if path.suffix in (".safetensors", ".json")]
     assert {path.suffix for path in written} == {".safetensors", ".json"}
     assert {rights(path) for path in written} == {usual}

@@ -16,18 +16,21 @@ from rdcodecs.prior import load
 from rdcodecs.tensor_file import save_tensors
 from rdtrain.core.data import read_crops
 from rdtrain.core.loop import Budget, Outcome
-from rdtrain.fusion.enhancer import PRESETS as ENHANCER_PRESETS
-from rdtrain.fusion.enhancer_session import EnhancerSession, read_controls
-from rdtrain.fusion.session import FusionSession
-from rdtrain.fusion.settings import PRESETS as FUSION_PRESETS
-from rdtrain.hyperprior.session import HyperpriorSession
+from rdtrain.core.recipe import Training
+from rdtrain.fusion.control import FusionTask
+from rdtrain.fusion.enhancer import EnhancerTask
+from rdtrain.fusion.frozen_codec import FrozenCodec
+from rdtrain.fusion.recipes import EnhancerRecipe, FusionRecipe, read_controls
+from rdtrain.fusion.settings import CONTROL_PRESETS, ENHANCER_PRESETS
+from rdtrain.hyperprior.recipe import HyperpriorRecipe
 from rdtrain.hyperprior.settings import PRESETS as HYPERPRIOR_PRESETS
+from rdtrain.hyperprior.task import HyperpriorTask
 from small_training import l2_distance, make_run, smooth_images
 
 HYPERPRIOR = HYPERPRIOR_PRESETS["micro"]
 
 
-def hyperprior_session(
+def hyperprior_training(
     out: Path,
     *,
     seed: int = 0,
@@ -35,8 +38,8 @@ def hyperprior_session(
     settings: Mapping[str, Any] | None = None,
     prior: Path | None = None,
     **run: Any,
-) -> HyperpriorSession:
-    """A session with `settings` of its own; with a prior it trains sketches for it, `l2_distance` apart."""
+) -> Training[HyperpriorTask]:
+    """A training with `settings` of its own; with a prior it trains sketches for it, `l2_distance` apart."""
     config = dataclasses.replace(HYPERPRIOR, **{"seed": seed, "held_out": 0.2} | dict(settings or {}))
     frozen = None
     if prior is not None:
@@ -44,10 +47,15 @@ def hyperprior_session(
         shape = dataclasses.replace(config.model, sketch_channels=frozen.channels, sketch_stride=frozen.stride)
         config = dataclasses.replace(config, model=shape)
     crops = read_crops(smooth_images(12), side=config.store, per_image=1, held_out=config.held_out)
-    return HyperpriorSession(out, config, crops, make_run(**run), start, frozen, l2_distance)
+    return Training(HyperpriorRecipe(config, crops, frozen, l2_distance, start=start), make_run(out, **run))
 
 
-def fusion_session(
+def frozen_codec(weights: Path, prior: Path) -> FrozenCodec:
+    """What stages 2 and 3 find."""
+    return FrozenCodec(load_hyperprior(weights / "hyperprior"), load(prior, dtype=torch.float32))
+
+
+def fusion_training(
     out: Path,
     weights: Path,
     prior: Path,
@@ -55,41 +63,40 @@ def fusion_session(
     settings: Mapping[str, Any] | None = None,
     start: Path | None = None,
     **run: Any,
-) -> FusionSession:
-    """A session with `settings` of its own, and `l2_distance` as perceptual distance."""
-    micro = FUSION_PRESETS["micro"]
+) -> Training[FusionTask]:
+    """A training with `settings` of its own, and `l2_distance` as perceptual distance."""
+    micro = CONTROL_PRESETS["micro"]
     shaped = {"shape": dataclasses.replace(micro.shape, kind=kind), "held_out": 0.2}
     config = dataclasses.replace(micro, **shaped | dict(settings or {}))  # type: ignore[arg-type]
     crops = read_crops(smooth_images(12), side=config.store, per_image=1, held_out=config.held_out)
-    hyperprior = load_hyperprior(weights / "hyperprior")
-    frozen = load(prior, dtype=torch.float32)
-    return FusionSession(out, config, crops, frozen, hyperprior, make_run(**run), l2_distance, start)
+    recipe = FusionRecipe(config, crops, frozen_codec(weights, prior), l2_distance, start=start)
+    return Training(recipe, make_run(out, **run))
 
 
-def enhancer_session(
+def enhancer_training(
     out: Path, weights: Path, prior: Path, settings: Mapping[str, Any] | None = None, **changes: Any
-) -> EnhancerSession:
-    """A session with `settings` of its own, and `l2_distance` as perceptual distance."""
+) -> Training[EnhancerTask]:
+    """A training with `settings` of its own, and `l2_distance` as perceptual distance."""
     config = dataclasses.replace(ENHANCER_PRESETS["micro"], **{"held_out": 0.2} | dict(settings or {}))
     crops = read_crops(smooth_images(12), side=config.store, per_image=1, held_out=config.held_out)
-    hyperprior = load_hyperprior(weights / "hyperprior")
-    frozen = load(prior, dtype=torch.float32)
-    controls = read_controls(weights, frozen, hyperprior)
+    codec = frozen_codec(weights, prior)
     own = {name: changes.pop(name) for name in ("start", "perceptual") if name in changes}
-    parts = {"perceptual": l2_distance, **own}
-    return EnhancerSession(out, config, crops, frozen, hyperprior, weights, controls, make_run(**changes), **parts)
+    recipe = EnhancerRecipe(
+        config, crops, codec, weights, read_controls(weights, codec), **{"perceptual": l2_distance, **own}
+    )
+    return Training(recipe, make_run(out, **changes))
 
 
 def train_weights(out: Path, prior: Path) -> Path:
     """Train all stages and both kinds of fusion; return the folder that the codecs take as `weights`."""
-    assert hyperprior_session(out).train(Budget(steps=20)) is Outcome.FINISHED
+    assert hyperprior_training(out).train(Budget(steps=20)) is Outcome.FINISHED
     weights = out / "model"
     for kind in ("attentive", "additive"):
-        session = fusion_session(out / kind, weights, prior, kind)  # type: ignore[arg-type]
-        assert session.train(Budget(steps=4)) is Outcome.FINISHED
+        training = fusion_training(out / kind, weights, prior, kind)  # type: ignore[arg-type]
+        assert training.train(Budget(steps=4)) is Outcome.FINISHED
         (weights / "fusion").mkdir(exist_ok=True)
         (out / kind / "model" / "fusion" / kind).rename(weights / "fusion" / kind)
-    assert enhancer_session(out / "enhancer", weights, prior).train(Budget(steps=4)) is Outcome.FINISHED
+    assert enhancer_training(out / "enhancer", weights, prior).train(Budget(steps=4)) is Outcome.FINISHED
     enhancer = weights / "fusion" / "enhancer"
     (out / "enhancer" / "model" / "fusion" / "enhancer").rename(enhancer)
     _shake(enhancer / "model.safetensors")

@@ -10,8 +10,10 @@ from safetensors.torch import load_file, save_file
 
 from rdtrain.core.data import read_crops
 from rdtrain.core.loop import Budget, Outcome
-from rdtrain.perco.session import PerCoSession
+from rdtrain.core.recipe import Training
+from rdtrain.perco.recipe import PerCoRecipe
 from rdtrain.perco.settings import PRESETS
+from rdtrain.perco.task import PerCoTask
 from rdtrain.prior.autoencoder import make_autoencoder
 from rdtrain.prior.export import export_autoencoder, export_unet
 from rdtrain.prior.settings import PRESETS as PRIOR_PRESETS
@@ -31,22 +33,21 @@ def write_start(folder: Path) -> Path:
     return folder
 
 
-def perco_session(
+def perco_training(
     out: Path, prior: Path, perceptual: Any = None, start: Path | None = None, **changes: Any
-) -> PerCoSession:
+) -> Training[PerCoTask]:
     """A training from a prior; `changes` are settings, or what `make_run` takes."""
     names = {item.name for item in dataclasses.fields(PRESETS["micro"])}
     settings = {name: changes.pop(name) for name in names & changes.keys()}
     config = dataclasses.replace(PRESETS["micro"], held_out=0.2, **settings)
     crops = read_crops(smooth_images(12), side=config.store, per_image=1, held_out=config.held_out)
-    run = make_run(**changes)
-    return PerCoSession(out, config, crops, str(prior), run, perceptual=perceptual, start=start)
+    return Training(PerCoRecipe(config, crops, str(prior), perceptual, start), make_run(out, **changes))
 
 
 def train_perco(out: Path, prior: Path) -> Path:
     """Train a model a little; return its folder, in our own layout."""
-    session = perco_session(out, prior, l2_distance, pictures=PictureSettings(weight=0.1, images=1))
-    assert session.train(Budget(steps=12)) is Outcome.FINISHED
+    training = perco_training(out, prior, l2_distance, pictures=PictureSettings(weight=0.1, images=1))
+    assert training.train(Budget(steps=12)) is Outcome.FINISHED
     return out / "model"
 
 

@@ -36,6 +36,8 @@ def add_plugins(commands: "Commands") -> dict[str, list[str]]:
         try:
             module = point.load()
             module.add_parser(commands)
+            if point.name not in commands.choices:
+                raise BenchError(f"it declares no command '{point.name}'")
             heading = str(getattr(module, "GROUP", _OTHERS))
         except (Exception, SystemExit) as error:  # whatever another package does, the rest goes on
             for name in commands.choices.keys() - before:
@@ -59,7 +61,8 @@ def list_in_groups(
 
 
 def _add_broken(commands: "Commands", point: EntryPoint, error: BaseException) -> None:
-    reason = " ".join(f"{type(error).__name__}: {error}".split())
+    said = str(error) if isinstance(error, BenchError) else f"{type(error).__name__}: {error}"
+    reason = " ".join(said.split())
     message = f"the command '{point.name}' of {_owner(point)} cannot be loaded ({reason})"
     # No option has this prefix: whatever follows is taken, and the one line is said.
     parser = commands.add_parser(

@@ -17,7 +17,7 @@ from rdcodecs.hyperprior.statistics import statistics
 from rdcodecs.pixels import to_images, to_tensor
 from rdcodecs.prior.features import edit_features
 
-LINKS: Mapping[str, str] = {
+ABLATIONS: Mapping[str, str] = {
     "autoencoder": "the source through the prior's autoencoder: the floor of every picture that it draws",
     "hyperprior": "the auxiliary decoder's picture",
     "hyperprior, autoencoder": "that picture through the autoencoder",
@@ -41,8 +41,8 @@ _HALF = 0.5
 
 
 @torch.inference_mode()
-def draw_links(codec: FusionCodec, image: Image, rate: float, steps: int = 10) -> tuple[dict[str, Image], int]:
-    """Return a picture for each of `LINKS` that the codec has, and the length of the stream in bytes.
+def ablate(codec: FusionCodec, image: Image, rate: float, steps: int = 10) -> tuple[dict[str, Image], int]:
+    """Return a picture for each of `ABLATIONS` that the codec has, and the length of the stream in bytes.
 
     Args:
         codec: the codec; its options on renormalization, span and start are not used.
@@ -92,4 +92,4 @@ def draw_links(codec: FusionCodec, image: Image, rate: float, steps: int = 10) -
         undrawn = match_neighbourhoods(made["sketch"], auxiliary, [window])
         for name, picture in {"learned": made["local"], "sketch, learned": undrawn}.items():
             made[name] = enhance(codec.enhancer, picture, auxiliary, stored.latents[None], levels)
-    return {name: to_images(made[name])[0] for name in LINKS if name in made}, len(data)
+    return {name: to_images(made[name])[0] for name in ABLATIONS if name in made}, len(data)

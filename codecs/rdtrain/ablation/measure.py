@@ -10,14 +10,14 @@ from rich.console import Console
 from rich.table import Table
 
 from rdbench.metrics import make_metric
-from rdtrain.ablation.decoder import LINKS, draw_links
+from rdtrain.ablation.decoder import ABLATIONS, ablate
 
 if TYPE_CHECKING:
     from rdcodecs.codec import Image
     from rdcodecs.fusion.codec import FusionCodec
 
 
-def measure_links(
+def measure_ablations(
     codec: "FusionCodec",
     images: "Sequence[Image]",
     levels: Sequence[int],
@@ -43,7 +43,7 @@ def measure_links(
     rows = []
     for level in levels:
         for number, image in enumerate(images):
-            made, length = draw_links(codec, image, level, steps)
+            made, length = ablate(codec, image, level, steps)
             bpp = 8 * length / (image.shape[0] * image.shape[1])
             for link, picture in made.items():
                 values = {metric.name: metric(image, picture) for metric in scored}
@@ -95,7 +95,7 @@ def _means(rows: Sequence[Mapping[str, Any]], what: str, images: int, metrics: S
 
 
 def print_means(table: pd.DataFrame, console: Console) -> None:
-    """Print the table of `measure_links` or `measure_variants`, a block a level, and what each link is."""
+    """Print the table of `measure_ablations` or `measure_variants`, a block a level, and what each link is."""
     what = table.columns[2]
     metrics = list(table.columns[4:])
     for level, block in table.groupby("level"):
@@ -107,5 +107,5 @@ def print_means(table: pd.DataFrame, console: Console) -> None:
             shown.add_row(str(row[what]), *(f"{row[name]:.4f}" for name in ("bpp", *metrics)))
         console.print(shown)
     if what == "link":
-        for link, meaning in LINKS.items():
+        for link, meaning in ABLATIONS.items():
             console.print(f"{link}: {meaning}", markup=False, soft_wrap=True)

@@ -53,8 +53,8 @@ def execute(options: argparse.Namespace) -> int:
     """Measure and print."""
     from rdbench.metrics import make_metric
     from rdcodecs.fusion.codec import FusionCodec
-    from rdtrain.ablation.measure import measure_links, measure_variants, print_means
-    from rdtrain.commands.train.options import read_folder
+    from rdtrain.ablation.measure import measure_ablations, measure_variants, print_means
+    from rdtrain.commands.images import read_folder
     from rdtrain.hyperprior.settings import HyperpriorTrainConfig
 
     console = Console(stderr=True, highlight=False)
@@ -75,7 +75,7 @@ def execute(options: argparse.Namespace) -> int:
         codecs = ((name, FusionCodec(**{**common, **changes})) for name, changes in varied.items())
         table = measure_variants(codecs, images, options.levels, **how)
     else:
-        table = measure_links(codec, images, options.levels, pictures=options.pictures, **how)
+        table = measure_ablations(codec, images, options.levels, pictures=options.pictures, **how)
     if options.out is not None:
         table.to_csv(options.out, index=False, float_format="%.6g")
     print_means(table, Console(highlight=False))

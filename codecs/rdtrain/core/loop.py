@@ -13,8 +13,9 @@ import torch
 
 from rdtrain.core.errors import TrainingError
 from rdtrain.core.log import TrainLog
+from rdtrain.core.precision import fast_products
 from rdtrain.core.state import State, load_state, save_state
-from rdtrain.core.task import Task, fast_products
+from rdtrain.core.task import Task
 
 _SECONDS = "seconds"
 """Spent: the one fact of a state that is not the caller's."""
@@ -91,17 +92,34 @@ class Report:
     values: Mapping[str, float]
 
 
+@dataclass(frozen=True)
+class Run:
+    """Where and how one run of a training goes; none of it decides the outcome but for rounding.
+
+    Attributes:
+        out: the training's folder.
+        device: where to train.
+        rhythm: how often to log, look and save.
+        compiled: compile the networks (worth it on a GPU).
+        deadline: value of `time.monotonic` at which to pause.
+        report: called after each line of the log.
+    """
+
+    out: Path
+    device: torch.device
+    rhythm: Rhythm
+    compiled: bool = False
+    deadline: float | None = None
+    report: Callable[[Report], None] = lambda _report: None
+
+    @property
+    def model(self) -> Path:
+        """Folder of the exported model."""
+        return self.out / "model"
+
+
 def train(
-    task: Task,
-    folder: Path,
-    budget: Budget,
-    *,
-    facts: Mapping[str, str],
-    rhythm: Rhythm,
-    device: torch.device,
-    deadline: float | None = None,
-    report: Callable[[Report], None] = lambda _report: None,
-    begin: Callable[[], None] = lambda: None,
+    task: Task, folder: Path, budget: Budget, run: Run, facts: Mapping[str, str], begin: Callable[[], None]
 ) -> Outcome:
     """Train a part until its budget is spent, from where the folder's last state left it.
 
@@ -111,17 +129,14 @@ def train(
         task: what to train.
         folder: for states and log.
         budget: for all runs together.
-        facts: of data and settings; a state made with others is refused.
-        rhythm: how often to log, look and save.
-        device: that the task is on.
-        deadline: value of `time.monotonic` at which to pause.
-        report: called after each line of the log.
+        run: where and how.
+        facts: what the training depends on; a state made with others is refused.
         begin: called once nothing is left to refuse.
 
     Raises:
         TrainingError: the state in the folder is damaged or belongs to another training, or the loss is not finite.
     """
-    state = load_state(folder, device)
+    state = load_state(folder, run.device)
     step, spent = 0, 0.0
     if state is not None:
         # What only one of the two names is a difference too.
@@ -148,7 +163,7 @@ def train(
         save_state(
             folder,
             State(step, {**facts, _SECONDS: clock.seconds}, task.tensors()),
-            shard_mib=rhythm.shard_mib,
+            shard_mib=run.rhythm.shard_mib,
         )
 
     first = step
@@ -157,21 +172,21 @@ def train(
             while True:
                 progress = budget.progress(step, clock.seconds)
                 over = progress >= 1
-                pause = stopped() or (deadline is not None and time.monotonic() >= deadline)
+                pause = stopped() or (run.deadline is not None and time.monotonic() >= run.deadline)
                 if over or pause:
                     break
                 for name, scalar in task.step(step, progress).items():
                     logged.setdefault(name, []).append(scalar)
                 step += 1
-                if step % rhythm.log_steps == 0:
+                if step % run.rhythm.log_steps == 0:
                     means = {name: float(torch.stack(values).mean()) for name, values in logged.items()}
                     logged = {}
                     log.values("train", step, clock.seconds, means)
-                    report(_report(task.name, step, first, clock, budget, means))
-                if clock.seconds - looked > rhythm.look_seconds:
+                    run.report(_report(task.name, step, first, clock, budget, means))
+                if clock.seconds - looked > run.rhythm.look_seconds:
                     look()
                     looked, seen = clock.seconds, step
-                if clock.seconds - saved > rhythm.save_seconds:
+                if clock.seconds - saved > run.rhythm.save_seconds:
                     save()
                     saved = clock.seconds
             if step > first:

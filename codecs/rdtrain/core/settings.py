@@ -1,6 +1,7 @@
 """Settings of a training: frozen dataclasses of plain data, stored as JSON beside the training's states."""
 
 import dataclasses
+import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -40,6 +41,11 @@ FILE = "config.json"
 def to_json(config: Any) -> str:
     """Return settings as JSON text."""
     return json.dumps(dataclasses.asdict(config), indent=2)
+
+
+def settings_digest(config: Any) -> str:
+    """Return a SHA-256 of settings."""
+    return hashlib.sha256(to_json(config).encode()).hexdigest()
 
 
 def read_settings(cls: type[_T], path: Path) -> _T:

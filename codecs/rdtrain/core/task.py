@@ -1,14 +1,19 @@
-"""What the training loop needs of a part that is trained."""
+"""A part of a model in training: what the loop needs of it, and what those that train one network have in common."""
 
-import math
-from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
-from typing import Any, Protocol
+from collections.abc import Mapping
+from typing import Any, Generic, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from rdcodecs.codec import Image
+from rdtrain.core.average import Average
+from rdtrain.core.muon import Muon
+from rdtrain.core.optimization import schedule, update
+from rdtrain.core.settings import CommonSettings
+from rdtrain.core.state import load_module, load_optimizer, module_tensors, optimizer_tensors
+
+_M = TypeVar("_M", bound=nn.Module)
 
 
 class Task(Protocol):
@@ -32,44 +37,60 @@ class Task(Protocol):
         """Return a picture that shows how far it is."""
 
 
-def mixed_precision(device: torch.device) -> AbstractContextManager[Any]:
-    """bfloat16 where it pays; on a CPU it is a hundred times slower than float32."""
-    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=device.type == "cuda")
-
-
-def update(optimizer: torch.optim.Optimizer, parameters: list[nn.Parameter], rate: float) -> Tensor:
-    """Take an optimiser's step with gradients clipped to norm 1; skip it where they are not finite.
-
-    Returns:
-        The gradients' norm before clipping.
-    """
-    norm = nn.utils.clip_grad_norm_(parameters, 1.0)
-    for group in optimizer.param_groups:
-        group["lr"] = rate
-    if bool(torch.isfinite(norm)):
-        optimizer.step()
-    optimizer.zero_grad(set_to_none=True)
-    return norm
-
-
-def schedule(progress: float, step: int, warmup: int) -> float:
-    """Return the share of the peak learning rate: linear rise, then a cosine down to 1 %.
+class Learner(Generic[_M]):
+    """Base of a task that trains one network with `Muon`.
 
     Args:
-        progress: of the training, 0 to 1.
-        step: counted from 0.
-        warmup: steps over which it rises.
+        model: the network; its parameters that need no gradient stay as they are.
+        device: where to train.
+        config: warm-up and average.
+        rate: peak learning rate; it rises over the warm-up and follows a cosine to nothing.
+        weight_decay: of its matrices.
+
+    Attributes:
+        model: the network in training.
+        average: what is evaluated and exported.
     """
-    cosine = 0.5 * (1 + math.cos(math.pi * min(max(progress, 0.0), 1.0)))
-    return min(1.0, (step + 1) / max(1, warmup)) * (0.01 + 0.99 * cosine)
 
+    def __init__(
+        self, model: _M, device: torch.device, config: CommonSettings, *, rate: float, weight_decay: float
+    ) -> None:
+        moved: Any = model
+        self.model: _M = moved.to(device, memory_format=torch.channels_last).train()
+        self.average: Average[_M] = Average(self.model, config.ema_gamma)
+        self._trained = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
+        self._optimizer = Muon(self._trained, weight_decay=weight_decay)
+        self._rate = rate
+        self._warmup = config.warmup
 
-@contextmanager
-def fast_products() -> Iterator[None]:
-    """Let float32 matrix products on a GPU use its TF32 units, as long as the context lasts."""
-    before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("high")
-    try:
-        yield
-    finally:
-        torch.set_float32_matmul_precision(before)
+    def descend(self, loss: Tensor, step: int, progress: float, *, factor: float = 1.0) -> dict[str, Tensor]:
+        """Take a step down a loss, and take the weights into the average.
+
+        Args:
+            loss: a scalar.
+            step: counted from 0.
+            progress: of the training, or of the part of it that has a cosine of its own, 0 to 1.
+            factor: of the learning rate.
+
+        Returns:
+            What is logged: the loss, the gradient's norm, the learning rate.
+        """
+        torch.autograd.backward(loss)
+        rate = factor * self._rate * schedule(progress, step, self._warmup)
+        norm = update(self._optimizer, self._trained, rate)
+        self.average.update(step)
+        return {"loss": loss.detach(), "gradient": norm, "rate": torch.tensor(rate)}
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return everything that decides how the training goes on."""
+        return {
+            **module_tensors("model", self.model),
+            **module_tensors("average", self.average.model),
+            **optimizer_tensors("optimizer", self._optimizer),
+        }
+
+    def load(self, tensors: Mapping[str, Tensor]) -> None:
+        """Set what `tensors` gave."""
+        load_module("model", self.model, tensors)
+        load_module("average", self.average.model, tensors)
+        load_optimizer("optimizer", self._optimizer, tensors)

@@ -9,8 +9,8 @@ from torch.nn import functional
 
 from rdcodecs.hyperprior.model import Estimate
 from rdcodecs.prior import Prior
+from rdtrain.core.picture_distance import Perceptual, ms_ssim_loss
 from rdtrain.hyperprior.settings import SketchSettings
-from rdtrain.prior.losses import Perceptual, ms_ssim_loss
 
 
 class PictureEnhancement(Protocol):

@@ -11,7 +11,7 @@ from rdcodecs.hyperprior.model import Hyperprior, mean_squared_error
 from rdcodecs.pixels import to_images, to_tensor
 from rdtrain.core.contact_sheet import grid
 from rdtrain.core.data import Crops, Order, random_crops, step_generator
-from rdtrain.core.learner import Learner
+from rdtrain.core.task import Learner
 from rdtrain.hyperprior.settings import HyperpriorTrainConfig
 from rdtrain.hyperprior.sketch_loss import SketchLoss
 

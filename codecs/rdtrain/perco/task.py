@@ -13,14 +13,13 @@ from rdcodecs.pixels import to_images
 from rdcodecs.prior import Prior
 from rdtrain.core.contact_sheet import grid
 from rdtrain.core.data import Order, random_crops, step_generator
-from rdtrain.core.learner import Learner
-from rdtrain.core.task import mixed_precision
+from rdtrain.core.precision import mixed_precision
+from rdtrain.core.task import Learner
 from rdtrain.perco.codebook import begin, follow, perplexity, revive
 from rdtrain.perco.network import PerCoNetwork
 from rdtrain.perco.settings import PerCoTrainConfig
 from rdtrain.prior.latents import Latents
-from rdtrain.prior.losses import Perceptual
-from rdtrain.prior.trajectory import PictureLoss
+from rdtrain.prior.trajectory import TrajectoryLoss
 
 _EVALUATED = 48
 _TIMESTEPS = (100, 300, 500, 700, 900)
@@ -33,7 +32,8 @@ class PerCoTask(Learner[PerCoNetwork]):
 
     Each image of a batch is coded at one rate point, all points in turn. The text is the prior's "no text": training
     images have no captions, so that only a prior that was fine-tuned elsewhere can be steered by text. In the later
-    part pictures can be judged besides (`PictureLoss`); the reference judges what is predicted from noised true images.
+    part pictures can be judged besides (`TrajectoryLoss`); the reference judges what is predicted from noised true
+    images.
 
     Args:
         config: of the training.
@@ -41,7 +41,7 @@ class PerCoTask(Learner[PerCoNetwork]):
         device: where to train.
         network: to begin with.
         prior: the model that it begins from, in float32, on the device; its U-Net is replaced by the trained one.
-        perceptual: distance of pictures, where they are judged.
+        judge: of pictures, where the settings give that a weight.
 
     Attributes:
         latents: of the images.
@@ -58,8 +58,7 @@ class PerCoTask(Learner[PerCoNetwork]):
         device: torch.device,
         network: PerCoNetwork,
         prior: Prior,
-        *,
-        perceptual: Perceptual | None = None,
+        judge: TrajectoryLoss,
     ) -> None:
         self._config = config
         self._device = device
@@ -69,7 +68,7 @@ class PerCoTask(Learner[PerCoNetwork]):
         # Pictures are drawn with the averaged weights, which this object shares.
         prior.unet = self.average.model.unet
         self.prior = prior
-        self._pictures = PictureLoss(config.pictures, prior, perceptual)
+        self._judge = judge
         self._alphas = prior.alphas_cumprod.to(device)
         self._held_out = latents.held_out[:_EVALUATED].permute(0, 3, 1, 2)
         self._batch = config.batch or (160 if device.type == "cuda" else 16)
@@ -97,9 +96,9 @@ class PerCoTask(Learner[PerCoNetwork]):
         distance = torch.stack([each.distance for each in quantised.values()]).mean()
         loss = errors.mean() + config.commitment * distance
         shown = {"mse": errors.detach().mean(), "distance": distance.detach()}
-        seen = self._pictures.chosen(step, progress, len(clean))
+        seen = self._judge.chosen(step, progress, len(clean))
         if seen is not None:
-            pictured = self._judge(clean[seen], features[seen], generator)
+            pictured = self._pictured(clean[seen], features[seen], generator)
             loss = loss + pictured
             shown["picture"] = pictured.detach()
         log = self.descend(loss, step, progress)
@@ -179,7 +178,7 @@ class PerCoTask(Learner[PerCoNetwork]):
         wanted = signal * noise - sigma * clean if self.prior.prediction_type == "v_prediction" else noise
         return (output - wanted).square().mean(dim=(1, 2, 3))
 
-    def _judge(self, clean: Tensor, features: Tensor, generator: torch.Generator) -> Tensor:
+    def _pictured(self, clean: Tensor, features: Tensor, generator: torch.Generator) -> Tensor:
         """Return the loss on pictures, which are wanted as the autoencoder has them."""
 
         def denoise(noisy: Tensor, timestep: int) -> Tensor:
@@ -188,4 +187,4 @@ class PerCoTask(Learner[PerCoNetwork]):
 
         with torch.no_grad(), mixed_precision(self._device):
             wanted = self.prior.decode(clean).clamp(-1, 1).float()
-        return self._pictures(wanted, denoise, generator)
+        return self._judge(wanted, denoise, generator)

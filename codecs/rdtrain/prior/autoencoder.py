@@ -17,16 +17,16 @@ from rdtrain.core.contact_sheet import grid
 from rdtrain.core.data import Crops, Order, random_crops, step_generator
 from rdtrain.core.errors import TrainingError
 from rdtrain.core.muon import Muon
+from rdtrain.core.optimization import schedule, update
+from rdtrain.core.picture_distance import Perceptual, ms_ssim_loss
+from rdtrain.core.precision import mixed_precision
 from rdtrain.core.state import load_module, load_optimizer, module_tensors, optimizer_tensors
-from rdtrain.core.task import mixed_precision, schedule, update
 from rdtrain.prior.losses import (
     PatchDiscriminator,
-    Perceptual,
     gaussian_divergence,
     gradient_balance,
     hinge_discriminator,
     hinge_generator,
-    ms_ssim_loss,
 )
 from rdtrain.prior.settings import AutoencoderConfig, DeepShape, TrainConfig
 

@@ -20,8 +20,7 @@ from rdtrain.prior.samples import sample_sheet
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from rdbench.datasets.base import Item
-    from rdtrain.core.data import Crops
+    from rdtrain.core.data import Crops, Reader
 
 _METRICS = ("psnr", "ms_ssim", "st_lpips_alex")
 _SPECTRUM = 1024
@@ -30,7 +29,7 @@ _HELD_OUT = 128
 _SHEET_STEPS = (10, 50)
 
 
-def measure_prior(prior: Prior, folder: Path, crops: "Crops", images: "Sequence[Item]") -> Path:
+def measure_prior(prior: Prior, folder: Path, crops: "Crops", images: "Sequence[tuple[str, Reader]]") -> Path:
     """Measure a model, and write ``evaluation.json``, the contact sheet and the model card into its folder.
 
     Args:
@@ -38,14 +37,14 @@ def measure_prior(prior: Prior, folder: Path, crops: "Crops", images: "Sequence[
         folder: it was loaded from.
         crops: of its training data: the Wiener denoiser's spectrum comes from those trained on, the noise
             prediction is measured on those held out.
-        images: test images for the autoencoder's round trip, at full size; may be none.
+        images: name and reader of each test image for the autoencoder's round trip, at full size; may be none.
 
     Returns:
         The card's path.
 
     Raises:
         MetricUnavailableError: a metric's weights are missing.
-        ImageError: a test image cannot be read.
+        BenchError: a test image cannot be read.
     """
     counted = replace(crops, train=crops.train[:_SPECTRUM], held_out=crops.held_out[:_HELD_OUT])
     latents = make_latents(prior.vae, counted, prior.device)
@@ -61,13 +60,13 @@ def measure_prior(prior: Prior, folder: Path, crops: "Crops", images: "Sequence[
     return write_card(folder)
 
 
-def round_trip(prior: Prior, images: "Sequence[Item]") -> dict[str, Any]:
+def round_trip(prior: Prior, images: "Sequence[tuple[str, Reader]]") -> dict[str, Any]:
     """Return the metrics of images that went through the autoencoder, and the spread of their latents."""
     metrics = [make_metric(name) for name in _METRICS]
     rows = []
     sums = torch.zeros(3, prior.channels, dtype=torch.float64)
-    for item in images:
-        image = item.load()
+    for _, read in images:
+        image = read()
         with torch.inference_mode():
             latent = prior.encode(image)
             made = to_images(prior.decode(latent, image.shape[:2]))[0]
@@ -75,10 +74,11 @@ def round_trip(prior: Prior, images: "Sequence[Item]") -> dict[str, Any]:
         sums += torch.stack([torch.full((prior.channels,), flat.shape[1]), flat.sum(1), flat.square().sum(1)])
         rows.append({metric.name: metric(image, made) for metric in metrics})
     count, total, squares = sums
+    names = [name for name, _ in images]
     return {
-        "source": images[0].name.rpartition("/")[0] or f"{images[0].name} to {images[-1].name}",
+        "source": names[0].rpartition("/")[0] or f"{names[0]} to {names[-1]}",
         "images": len(rows),
         "mean": {name: float(np.mean([row[name] for row in rows])) for name in _METRICS},
         "latent_std": (squares / count - (total / count).square()).sqrt().tolist(),
-        "each": {item.name: row for item, row in zip(images, rows, strict=True)},
+        "each": dict(zip(names, rows, strict=True)),
     }

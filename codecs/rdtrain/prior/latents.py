@@ -13,7 +13,7 @@ from rdcodecs.pixels import to_tensor
 from rdcodecs.prior.autoencoders import latent_space_digest, modes, scaled
 from rdcodecs.tensor_file import save_tensors
 from rdtrain.core.data import Crops
-from rdtrain.core.task import mixed_precision
+from rdtrain.core.precision import mixed_precision
 
 
 @dataclass(frozen=True)

@@ -1,69 +1,12 @@
-"""Losses of the autoencoder."""
-
-from collections.abc import Callable
+"""Losses of the autoencoder and weights of the noise prediction's."""
 
 from torch import Tensor, nn
 from torch.nn import functional
-
-from rdcodecs.digests import network_digest
-
-Perceptual = Callable[[Tensor, Tensor], Tensor]
-"""A differentiable distance of two batches (N, 3, H, W) in [-1, 1], one value an image."""
-
-
-def perceptual_digest(perceptual: Perceptual | None) -> str:
-    """Return what tells one distance from another: a SHA-256 of a network's weights, a function's name, or none."""
-    if isinstance(perceptual, nn.Module):
-        return network_digest(perceptual)
-    return "none" if perceptual is None else getattr(perceptual, "__name__", type(perceptual).__name__)
 
 
 def gaussian_divergence(mean: Tensor, log_variance: Tensor) -> Tensor:
     """Return KL(N(mean, variance) || N(0, 1)), mean over all elements (Kingma and Welling 2014, appendix B)."""
     return 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).mean()
-
-
-def ms_ssim_loss(images: Tensor, reference: Tensor) -> Tensor:
-    """Return 1 - MS-SSIM of each image, shape (N,); the window is 11 wide, or as wide as five scales allow.
-
-    Args:
-        images: shape (N, 3, H, W) in about [-1, 1], sides at least 48.
-        reference: likewise.
-    """
-    from pytorch_msssim import ms_ssim
-
-    room = (min(images.shape[-2:]) - 1) // 16
-    window = min(11, room if room % 2 else room - 1)
-    made, true = images.add(1) / 2, reference.add(1) / 2
-    value: Tensor = ms_ssim(made, true, data_range=1.0, size_average=False, win_size=window)
-    return 1 - value
-
-
-def picture_terms(
-    made: Tensor,
-    images: Tensor,
-    perceptual: Perceptual | None,
-    *,
-    pixel_weight: float,
-    ms_ssim_weight: float,
-    perceptual_weight: float,
-) -> dict[str, Tensor]:
-    """Return the terms by which pictures are judged, scalars, weights included.
-
-    Args:
-        made: shape (N, 3, H, W), about [-1, 1].
-        images: wanted, likewise.
-        perceptual: without one that term is left out.
-        pixel_weight: of the mean absolute error.
-        ms_ssim_weight: of 1 - MS-SSIM; 0 leaves it out.
-        perceptual_weight: of the perceptual distance.
-    """
-    terms = {"l1": pixel_weight * functional.l1_loss(made, images)}
-    if ms_ssim_weight:
-        terms["ms_ssim"] = ms_ssim_weight * ms_ssim_loss(made, images).mean()
-    if perceptual is not None:
-        terms["perceptual"] = perceptual_weight * perceptual(made, images).mean()
-    return terms
 
 
 def hinge_discriminator(real: Tensor, made: Tensor) -> Tensor:

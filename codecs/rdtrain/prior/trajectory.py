@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from rdcodecs.prior.model import Prior
-from rdtrain.core.task import mixed_precision
-from rdtrain.prior.losses import Perceptual, picture_terms
+from rdtrain.core.picture_distance import Perceptual, PictureDistance
+from rdtrain.core.precision import mixed_precision
 
 Denoise = Callable[[Tensor, int], Tensor]
 """From noisy latents (N, C, h, w) and a noise level to what the U-Net predicts, same shape."""
@@ -43,7 +43,7 @@ class PictureSettings:
     unrolled: int = 1
 
 
-class PictureLoss:
+class TrajectoryLoss:
     """The distance between pictures and what a sampler takes them for on its way; our choice, not the papers'.
 
     DDIM runs from noise to one of its steps, and the clean latents that are predicted there are decoded. So what steers
@@ -61,7 +61,9 @@ class PictureLoss:
     ) -> None:
         self._settings = settings
         self._prior = prior
-        self._perceptual = perceptual
+        self._distance = PictureDistance(
+            perceptual, pixel_weight=settings.pixel_weight, ms_ssim_weight=settings.ms_ssim_weight
+        )
         self._span = span
 
     def chosen(self, step: int, progress: float, batch: int) -> Tensor | None:
@@ -92,15 +94,7 @@ class PictureLoss:
             made = self._prior.decode(drawn, size).float()
         if finish is not None:
             made = finish(made)
-        terms = picture_terms(
-            made,
-            pictures,
-            self._perceptual,
-            pixel_weight=settings.pixel_weight,
-            ms_ssim_weight=settings.ms_ssim_weight,
-            perceptual_weight=1.0,
-        )
-        return settings.weight * torch.stack(list(terms.values())).sum()
+        return settings.weight * self._distance(made, pictures)
 
 
 def draw_walk(

@@ -10,8 +10,8 @@ from rdcodecs.codec import Image
 from rdcodecs.optional import diffusers
 from rdcodecs.prior.model import Prior
 from rdtrain.core.data import Order, random_crops, step_generator
-from rdtrain.core.learner import Learner
-from rdtrain.core.task import mixed_precision
+from rdtrain.core.precision import mixed_precision
+from rdtrain.core.task import Learner
 from rdtrain.prior.denoisers import EVALUATED_TIMESTEPS, noise_prediction_losses
 from rdtrain.prior.latents import Latents
 from rdtrain.prior.losses import min_snr_weight

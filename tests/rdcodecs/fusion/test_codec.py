@@ -12,7 +12,7 @@ import torch
 from rdcodecs import CodecError, load_codec
 from rdcodecs.codec import Codec, MissingDependencyError, OptionError, StreamError
 from rdcodecs.prior import Prior
-from rdtrain.ablation.decoder import draw_links
+from rdtrain.ablation.decoder import ablate
 from small_codecs import picture
 
 
@@ -61,7 +61,7 @@ def test_one_stream_serves_all_step_counts_and_repeats(make: Any) -> None:
 
 def test_no_steps_show_the_sketch(make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     image = picture(50, 70)
-    links, _ = draw_links(make(), image, 1, steps=1)
+    links, _ = ablate(make(), image, 1, steps=1)
     monkeypatch.setattr(Prior, "denoise", lambda *_: pytest.fail("it was denoised"))
     data = make().encode(image, 1)
     for renormalize, link in (("learned", "sketch, learned"), ("off", "sketch")):

@@ -1,6 +1,5 @@
 """The enhancer: the network, its files, its training."""
 
-import dataclasses
 import json
 import os
 import shutil
@@ -22,7 +21,8 @@ from rdtrain.core.errors import TrainingError
 from rdtrain.core.log import read_log
 from rdtrain.core.loop import Budget, Outcome, Report
 from rdtrain.core.state import load_state
-from small_codecs import enhancer_session
+from small_codecs import enhancer_training
+from small_training import changed
 
 CHANNELS, LEVELS = 5, 4
 
@@ -101,10 +101,11 @@ def test_one_without_an_eye_for_latents_does_not_see_them() -> None:
 
 
 def test_it_learns_and_nothing_else_moves(small_weights: Path, small_prior: Path, tmp_path: Path) -> None:
-    session = enhancer_session(tmp_path, small_weights, small_prior, log_steps=1)
-    frozen = [session.prior.vae, session.prior.unet, session.hyperprior.network, *session.controls.values()]
+    training = enhancer_training(tmp_path, small_weights, small_prior, log_steps=1)
+    codec = training.recipe.codec
+    frozen = [codec.prior.vae, codec.prior.unet, codec.hyperprior.network, *training.recipe.controls.values()]
     before = [{name: value.clone() for name, value in network.state_dict().items()} for network in frozen]
-    session.train(Budget(steps=40))
+    training.train(Budget(steps=40))
     for network, values in zip(frozen, before, strict=True):
         assert all(torch.equal(value, values[name]) for name, value in network.state_dict().items())
     held_out = [line for line in read_log(tmp_path / "stage-3") if line["kind"] == "held_out"][-1]
@@ -117,11 +118,11 @@ def test_it_learns_and_nothing_else_moves(small_weights: Path, small_prior: Path
 def test_it_sees_what_the_codec_draws(
     small_weights: Path, small_prior: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    session = enhancer_session(tmp_path, small_weights, small_prior)
-    task = session._task()
+    training = enhancer_training(tmp_path, small_weights, small_prior)
+    task = training.task()
     image = task._held_out[0].numpy()
     drawn = []
-    for kind, control in session.controls.items():
+    for kind, control in training.recipe.controls.items():
         made, _, latents = task._drawn(
             control, to_tensor(image), torch.tensor([1]), 2, torch.Generator().manual_seed(1)
         )
@@ -142,10 +143,10 @@ def test_a_resumed_training_is_exact(small_weights: Path, small_prior: Path, tmp
         if report.step == 3:
             os.kill(os.getpid(), signal.SIGTERM)
 
-    enhancer_session(tmp_path / "whole", small_weights, small_prior).train(Budget(steps=6))
-    first = enhancer_session(tmp_path / "halves", small_weights, small_prior, log_steps=1, report=stop)
+    enhancer_training(tmp_path / "whole", small_weights, small_prior).train(Budget(steps=6))
+    first = enhancer_training(tmp_path / "halves", small_weights, small_prior, log_steps=1, report=stop)
     assert first.train(Budget(steps=6)) is Outcome.INTERRUPTED
-    assert enhancer_session(tmp_path / "halves", small_weights, small_prior).train(Budget(steps=6)) is Outcome.FINISHED
+    assert enhancer_training(tmp_path / "halves", small_weights, small_prior).train(Budget(steps=6)) is Outcome.FINISHED
     states = [load_state(tmp_path / name / "stage-3") for name in ("whole", "halves")]
     assert states[0] is not None
     assert states[1] is not None
@@ -155,52 +156,52 @@ def test_a_resumed_training_is_exact(small_weights: Path, small_prior: Path, tmp
 
 def test_it_goes_on_from_one_that_is_there(small_weights: Path, small_prior: Path, tmp_path: Path) -> None:
     start = small_weights / "fusion" / "enhancer"
-    begun = enhancer_session(tmp_path, small_weights, small_prior, start=start)._task().model.state_dict()
+    begun = enhancer_training(tmp_path, small_weights, small_prior, start=start).task().model.state_dict()
     weights = load_file(start / "model.safetensors")
     assert all(torch.equal(begun[name], value.float()) for name, value in weights.items())
     shape = EnhancerConfig(fine=12, wide=8, blocks=1, coarse=8)
     with pytest.raises(TrainingError, match="another shape than the settings"):
-        enhancer_session(tmp_path, small_weights, small_prior, {"shape": shape}, start=start)._task()
+        enhancer_training(tmp_path, small_weights, small_prior, {"shape": shape}, start=start).task()
 
 
 def test_it_grows_an_eye_for_latents(small_weights: Path, small_prior: Path, tmp_path: Path) -> None:
     shape = EnhancerConfig(fine=8, wide=8, blocks=1)
-    session = enhancer_session(tmp_path, small_weights, small_prior, {"shape": shape})
-    session.train(Budget(steps=3))
+    training = enhancer_training(tmp_path, small_weights, small_prior, {"shape": shape})
+    training.train(Budget(steps=3))
     start = tmp_path / "model" / "fusion" / "enhancer"
-    grown = enhancer_session(tmp_path / "grown", small_weights, small_prior, start=start)._task().model
-    known, _ = load_enhancer(start.parent, session.prior, session.hyperprior)
+    grown = enhancer_training(tmp_path / "grown", small_weights, small_prior, start=start).task().model
+    known, _ = load_enhancer(start.parent, training.recipe.codec.prior, training.recipe.codec.hyperprior)
     made, auxiliary, _ = inputs(64, 48)
-    latents, level = torch.rand(1, session.hyperprior.config.latent_channels, 4, 3), torch.tensor([1])
+    latents, level = torch.rand(1, training.recipe.codec.hyperprior.config.latent_channels, 4, 3), torch.tensor([1])
     assert (known.config.coarse, grown.config.coarse) == (0, 8)
     assert torch.equal(grown(made, auxiliary, latents, level), known(made, auxiliary, latents, level))
     # What it sees already is not taken from it.
     seeing = small_weights / "fusion" / "enhancer"
     with pytest.raises(TrainingError, match="another shape than the settings"):
-        enhancer_session(tmp_path / "shrunk", small_weights, small_prior, {"shape": shape}, start=seeing)._task()
+        enhancer_training(tmp_path / "shrunk", small_weights, small_prior, {"shape": shape}, start=seeing).task()
 
 
 def test_a_state_of_other_controls_is_refused(small_weights: Path, small_prior: Path, tmp_path: Path) -> None:
-    session = enhancer_session(tmp_path, small_weights, small_prior)
-    session.train(Budget(steps=1))
-    fewer = {"attentive": session.controls["attentive"]}
+    training = enhancer_training(tmp_path, small_weights, small_prior)
+    training.train(Budget(steps=1))
+    fewer = {"attentive": training.recipe.controls["attentive"]}
     with pytest.raises(TrainingError, match="begun with different controls"):
-        dataclasses.replace(session, controls=fewer).train(Budget(steps=2))
+        changed(training, controls=fewer).train(Budget(steps=2))
 
 
 def test_weights_without_controls_cannot_be_enhanced(small_weights: Path, small_prior: Path, tmp_path: Path) -> None:
     shutil.copytree(small_weights / "hyperprior", tmp_path / "hyperprior")
     with pytest.raises(TrainingError, match="holds no control: train stage 2 first"):
-        enhancer_session(tmp_path / "out", tmp_path, small_prior)
+        enhancer_training(tmp_path / "out", tmp_path, small_prior)
 
 
 def test_what_is_exported_is_read_again_and_named(small_weights: Path, small_prior: Path, tmp_path: Path) -> None:
-    session = enhancer_session(tmp_path, small_weights, small_prior)
-    session.train(Budget(steps=2))
+    training = enhancer_training(tmp_path, small_weights, small_prior)
+    training.train(Budget(steps=2))
     folder = tmp_path / "model" / "fusion" / "enhancer"
     state = load_state(tmp_path / "stage-3")
     assert state is not None
-    network, digest = load_enhancer(folder.parent, session.prior, session.hyperprior)
+    network, digest = load_enhancer(folder.parent, training.recipe.codec.prior, training.recipe.codec.hyperprior)
     assert len(digest) == 64
     for name, value in network.state_dict().items():
         assert torch.equal(value, state.tensors[f"average.{name}"].half().float())
@@ -213,12 +214,12 @@ def test_what_is_exported_is_read_again_and_named(small_weights: Path, small_pri
     for part in ("hyperprior", "autoencoder"):
         (folder / "config.json").write_text(json.dumps({**config, part: "0" * 64}), encoding="utf-8")
         with pytest.raises(CodecError, match="trained for another hyperprior or autoencoder: train stage 3 again"):
-            load_enhancer(folder.parent, session.prior, session.hyperprior)
+            load_enhancer(folder.parent, training.recipe.codec.prior, training.recipe.codec.hyperprior)
     (folder / "config.json").write_text(json.dumps({**config, "format": 2}), encoding="utf-8")
     with pytest.raises(CodecError, match="cannot be used: it is of a format that this version does not read"):
-        load_enhancer(folder.parent, session.prior, session.hyperprior)
+        load_enhancer(folder.parent, training.recipe.codec.prior, training.recipe.codec.hyperprior)
 
 
 def test_no_step_is_looked_at_twice(small_weights: Path, small_prior: Path, tmp_path: Path) -> None:
-    enhancer_session(tmp_path, small_weights, small_prior, look_seconds=-1).train(Budget(steps=2))
+    enhancer_training(tmp_path, small_weights, small_prior, look_seconds=-1).train(Budget(steps=2))
     assert [line["step"] for line in read_log(tmp_path / "stage-3") if line["kind"] == "held_out"] == [1, 2]

@@ -15,8 +15,8 @@ from rdcodecs.hyperprior.weights import load_hyperprior
 from rdcodecs.prior import load
 from rdcodecs.prior.autoencoders import last_weight
 from rdtrain.core.loop import Budget
-from rdtrain.fusion.settings import PRESETS
-from small_codecs import fusion_session, hyperprior_session, picture
+from rdtrain.fusion.settings import CONTROL_PRESETS
+from small_codecs import fusion_training, hyperprior_training, picture
 
 LEVELS = torch.tensor([0, 1])
 
@@ -25,10 +25,10 @@ LEVELS = torch.tensor([0, 1])
 def sketched(small_prior: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Weights whose hyperprior draws sketches for `small_prior`, which the control takes."""
     out = tmp_path_factory.mktemp("sketched")
-    hyperprior_session(out / "one", prior=small_prior).train(Budget(steps=3))
-    settings = {"shape": dataclasses.replace(PRESETS["micro"].shape, sketch=True), "renormalized": 0.5}
-    session = fusion_session(out / "two", out / "one" / "model", small_prior, settings=settings)
-    session.train(Budget(steps=2))
+    hyperprior_training(out / "one", prior=small_prior).train(Budget(steps=3))
+    settings = {"shape": dataclasses.replace(CONTROL_PRESETS["micro"].shape, sketch=True), "renormalized": 0.5}
+    training = fusion_training(out / "two", out / "one" / "model", small_prior, settings=settings)
+    training.train(Budget(steps=2))
     return out / "two" / "model"
 
 

@@ -16,7 +16,7 @@ from rdcodecs.hyperprior.weights import trainable_hyperprior
 from rdcodecs.pixels import to_tensor
 from rdtrain.core.loop import Budget
 from rdtrain.core.state import load_module, load_state
-from small_codecs import hyperprior_session, picture
+from small_codecs import hyperprior_training, picture
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +78,7 @@ def test_damage_is_always_noticed(codec: HyperpriorCodec) -> None:
 
 
 def test_other_weights_are_noticed(codec: HyperpriorCodec, small_weights: Path, tmp_path: Path) -> None:
-    hyperprior_session(tmp_path, seed=1).train(Budget(steps=2))
+    hyperprior_training(tmp_path, seed=1).train(Budget(steps=2))
     other = HyperpriorCodec(weights=str(tmp_path / "model"), device="cpu")
     assert other.fingerprint() != codec.fingerprint()
     with pytest.raises(StreamError, match="made with other weights"):

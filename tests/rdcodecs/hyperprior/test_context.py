@@ -19,8 +19,9 @@ from rdcodecs.hyperprior.weights import load_hyperprior, trainable_hyperprior
 from rdcodecs.pixels import to_tensor
 from rdtrain.core.errors import TrainingError
 from rdtrain.core.loop import Budget
-from rdtrain.hyperprior.session import HyperpriorSession
-from small_codecs import HYPERPRIOR, hyperprior_session, picture
+from rdtrain.core.recipe import Training
+from rdtrain.hyperprior.task import HyperpriorTask
+from small_codecs import HYPERPRIOR, hyperprior_training, picture
 
 CONFIG = HyperpriorConfig(levels=2, latent_channels=6, hyper_channels=5, hyper_width=7, context_width=9)
 
@@ -37,13 +38,13 @@ def network() -> Context:
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("context")
-    session_with_context(folder, learning_rate=0.003).train(Budget(steps=60))
+    training_with_context(folder, learning_rate=0.003).train(Budget(steps=60))
     return folder
 
 
-def session_with_context(out: Path, start: Path | None = None, **settings: float) -> HyperpriorSession:
+def training_with_context(out: Path, start: Path | None = None, **settings: float) -> Training[HyperpriorTask]:
     shape = dataclasses.replace(HYPERPRIOR.model, context_width=8)
-    return hyperprior_session(out, start=start, settings={"model": shape} | settings, log_steps=1)
+    return hyperprior_training(out, start=start, settings={"model": shape} | settings, log_steps=1)
 
 
 def values(height: int = 5, width: int = 4) -> tuple[np.ndarray, np.ndarray]:
@@ -264,26 +265,26 @@ def test_what_is_known_makes_the_rest_cheaper() -> None:
 
 
 def test_a_context_is_added_and_kept(trained: Path, tmp_path: Path) -> None:
-    hyperprior_session(tmp_path / "plain").train(Budget(steps=3))
+    hyperprior_training(tmp_path / "plain").train(Budget(steps=3))
     start = tmp_path / "plain" / "model" / "hyperprior"
-    begun = session_with_context(tmp_path / "added", start=start)._task().model
+    begun = training_with_context(tmp_path / "added", start=start).task().model
     stored = load_hyperprior(start).network
     assert torch.equal(begun.analysis.head.weight, stored.analysis.head.weight)
     assert begun.context is not None
     # And kept by one that goes on from there.
     start = trained / "model" / "hyperprior"
-    kept = session_with_context(tmp_path / "kept", start=start)._task().model.context
+    kept = training_with_context(tmp_path / "kept", start=start).task().model.context
     assert kept is not None
     before = load_packed(start / "model.safetensors")
     for name, value in quantise(kept).items():
         assert torch.equal(value, before[f"exact_context.{name}"]), name
     assert bool(kept.steps[-1].third.weight.any())
     with pytest.raises(TrainingError, match="another shape than the settings"):
-        hyperprior_session(tmp_path / "lost", start=start)._task()
+        hyperprior_training(tmp_path / "lost", start=start).task()
 
 
 def test_a_file_without_its_context_is_damaged(trained: Path, tmp_path: Path) -> None:
-    hyperprior_session(tmp_path).train(Budget(steps=1))
+    hyperprior_training(tmp_path).train(Budget(steps=1))
     folder = tmp_path / "model" / "hyperprior"
     config = (trained / "model" / "hyperprior" / "config.json").read_text()
     (folder / "config.json").write_text(config)

@@ -11,7 +11,7 @@ from rdcodecs.hyperprior.model import rounded
 from rdcodecs.hyperprior.weights import load_hyperprior, trainable_hyperprior
 from rdcodecs.pixels import to_tensor
 from rdtrain.core.loop import Budget
-from small_codecs import HYPERPRIOR, hyperprior_session, picture
+from small_codecs import HYPERPRIOR, hyperprior_training, picture
 
 OFFSET = 0.8
 SHAPE = dataclasses.replace(HYPERPRIOR.model, rounding_offset=OFFSET)
@@ -20,7 +20,7 @@ SHAPE = dataclasses.replace(HYPERPRIOR.model, rounding_offset=OFFSET)
 @pytest.fixture(scope="module")
 def codec(tmp_path_factory: pytest.TempPathFactory) -> HyperpriorCodec:
     folder = tmp_path_factory.mktemp("rounding")
-    hyperprior_session(folder, settings={"model": SHAPE}).train(Budget(steps=20))
+    hyperprior_training(folder, settings={"model": SHAPE}).train(Budget(steps=20))
     return HyperpriorCodec(weights=str(folder / "model"), device="cpu")
 
 
@@ -57,8 +57,8 @@ def test_a_network_in_training_rounds_as_the_encoder_does(codec: HyperpriorCodec
 
 def test_coder_and_network_agree_where_what_is_decoded_tells_of_the_rest(tmp_path: Path) -> None:
     shape = dataclasses.replace(SHAPE, context_width=8)
-    session = hyperprior_session(tmp_path, settings={"model": shape, "learning_rate": 0.003})
-    session.train(Budget(steps=40))
+    training = hyperprior_training(tmp_path, settings={"model": shape, "learning_rate": 0.003})
+    training.train(Budget(steps=40))
     model = load_hyperprior(tmp_path / "model" / "hyperprior")
     network = trainable_hyperprior(model.folder, shape).eval()
     levels, image = torch.tensor([0]), to_tensor(picture(128, 160))
@@ -96,6 +96,6 @@ def test_an_offset_that_cannot_be_is_refused(offset: float) -> None:
 
 def test_a_training_may_go_on_with_another(codec: HyperpriorCodec, tmp_path: Path) -> None:
     start = codec.model.folder
-    begun = hyperprior_session(tmp_path, start=start)._task().model
+    begun = hyperprior_training(tmp_path, start=start).task().model
     assert begun.config.rounding_offset == 0.5
     assert torch.equal(begun.analysis.head.weight, codec.model.network.analysis.head.weight)

@@ -17,13 +17,13 @@ from rdcodecs.prior import load
 from rdtrain.core.errors import TrainingError
 from rdtrain.core.log import read_log
 from rdtrain.core.loop import Budget
+from rdtrain.core.picture_distance import ms_ssim_loss
 from rdtrain.core.state import load_state
 from rdtrain.hyperprior.settings import HyperpriorTrainConfig, SketchSettings
 from rdtrain.hyperprior.sketch_loss import SketchLoss
 from rdtrain.hyperprior.sketches import DecodedSketches
-from rdtrain.prior.losses import ms_ssim_loss
-from small_codecs import hyperprior_session, picture
-from small_training import l2_distance
+from small_codecs import hyperprior_training, picture
+from small_training import changed, l2_distance
 
 
 @pytest.mark.parametrize("stride", [4, 8, 16])
@@ -85,12 +85,12 @@ def test_encoder_and_sketches_learn_and_the_prior_stays(small_prior: Path, tmp_p
     # The latents of an untrained prior are small: their error counts for much.
     sketch = SketchSettings(weight_low=1, weight_high=1, latent_weight=1000, images=1)
     settings = {"sketch": sketch, "fitted_from": 1}
-    session = hyperprior_session(tmp_path, prior=small_prior, settings=settings, log_steps=1)
-    assert session.prior is not None
-    before = {name: value.clone() for name, value in session.prior.vae.state_dict().items()}
-    fresh = session._task().model.state_dict()
-    session.train(Budget(steps=40))
-    assert all(torch.equal(value, before[name]) for name, value in session.prior.vae.state_dict().items())
+    training = hyperprior_training(tmp_path, prior=small_prior, settings=settings, log_steps=1)
+    assert training.recipe.prior is not None
+    before = {name: value.clone() for name, value in training.prior.vae.state_dict().items()}
+    fresh = training.task().model.state_dict()
+    training.train(Budget(steps=40))
+    assert all(torch.equal(value, before[name]) for name, value in training.prior.vae.state_dict().items())
     state = load_state(tmp_path / "stage-1")
     assert state is not None
     for name in ("sketch.tail.weight", "sketch.head.weight", "analysis.head.weight"):
@@ -101,7 +101,7 @@ def test_encoder_and_sketches_learn_and_the_prior_stays(small_prior: Path, tmp_p
     assert {"sketch_0", "sketch_1", "sketch_l1_0"} <= log[-1].keys()
     # What comes out says which autoencoder its sketches are for, and is a codec as without them.
     trained = load_hyperprior(tmp_path / "model" / "hyperprior")
-    assert trained.sketch_prior == session._sketch_prior
+    assert trained.sketch_prior == training._sketch_prior
     codec = HyperpriorCodec(weights=str(tmp_path / "model"), device="cpu")
     assert codec.decode(codec.encode(picture(50, 70), 1)).shape == (50, 70, 3)
 
@@ -109,7 +109,7 @@ def test_encoder_and_sketches_learn_and_the_prior_stays(small_prior: Path, tmp_p
 def test_the_encoder_is_judged_by_sketches(small_prior: Path, tmp_path: Path) -> None:
     def first_layer(weight: float) -> torch.Tensor:
         settings = {"sketch": SketchSettings(weight_low=weight, weight_high=weight)}
-        task = hyperprior_session(tmp_path, prior=small_prior, settings=settings)._task()
+        task = hyperprior_training(tmp_path, prior=small_prior, settings=settings).task()
         task.step(0, 0.5)
         return task.model.analysis.stem[1].weight.detach().clone()
 
@@ -119,26 +119,26 @@ def test_the_encoder_is_judged_by_sketches(small_prior: Path, tmp_path: Path) ->
 
 
 def test_sketches_are_added_to_a_model_that_draws_none(small_prior: Path, tmp_path: Path) -> None:
-    hyperprior_session(tmp_path / "plain").train(Budget(steps=3))
+    hyperprior_training(tmp_path / "plain").train(Budget(steps=3))
     start = tmp_path / "plain" / "model" / "hyperprior"
-    session = hyperprior_session(tmp_path / "sketched", prior=small_prior, start=start)
-    begun, plain = session._task().model, load_hyperprior(start).network
+    training = hyperprior_training(tmp_path / "sketched", prior=small_prior, start=start)
+    begun, plain = training.task().model, load_hyperprior(start).network
     for name, value in plain.analysis.state_dict().items():
         assert torch.equal(value, begun.analysis.state_dict()[name]), name
-    session.train(Budget(steps=2))
+    training.train(Budget(steps=2))
     # And kept by one that goes on from there.
     start = tmp_path / "sketched" / "model" / "hyperprior"
     kept = load_hyperprior(start).network.sketch
-    again = hyperprior_session(tmp_path / "on", prior=small_prior, start=start)._task().model.sketch
+    again = hyperprior_training(tmp_path / "on", prior=small_prior, start=start).task().model.sketch
     assert kept is not None
     assert again is not None
     assert torch.equal(kept.tail.weight, again.tail.weight)
 
 
 def test_a_training_without_a_prior_leaves_the_sketch_decoder_out(small_prior: Path, tmp_path: Path) -> None:
-    hyperprior_session(tmp_path / "with", prior=small_prior).train(Budget(steps=1))
+    hyperprior_training(tmp_path / "with", prior=small_prior).train(Budget(steps=1))
     start = tmp_path / "with" / "model" / "hyperprior"
-    plain = hyperprior_session(tmp_path / "without", start=start)._task().model
+    plain = hyperprior_training(tmp_path / "without", start=start).task().model
     assert plain.sketch is None
     assert torch.equal(
         plain.synthesis.head.weight, trainable_hyperprior(start, load_hyperprior(start).config).synthesis.head.weight
@@ -146,7 +146,7 @@ def test_a_training_without_a_prior_leaves_the_sketch_decoder_out(small_prior: P
 
 
 def test_blocks_that_are_added_change_nothing_before_training(small_prior: Path, tmp_path: Path) -> None:
-    hyperprior_session(tmp_path / "one", prior=small_prior).train(Budget(steps=2))
+    hyperprior_training(tmp_path / "one", prior=small_prior).train(Budget(steps=2))
     start = tmp_path / "one" / "model" / "hyperprior"
     config = load_hyperprior(start).config
     before = trainable_hyperprior(start, config)
@@ -157,7 +157,7 @@ def test_blocks_that_are_added_change_nothing_before_training(small_prior: Path,
     with torch.no_grad():
         torch.testing.assert_close(after.sketch(latents, levels), before.sketch(latents, levels))
     deep = dataclasses.replace(config, sketch_blocks=2)
-    hyperprior_session(tmp_path / "two", prior=small_prior, start=start, settings={"model": deep}).train(
+    hyperprior_training(tmp_path / "two", prior=small_prior, start=start, settings={"model": deep}).train(
         Budget(steps=2)
     )
     kept = tmp_path / "two" / "model" / "hyperprior"
@@ -167,18 +167,18 @@ def test_blocks_that_are_added_change_nothing_before_training(small_prior: Path,
 
 
 def test_another_prior_is_refused(small_prior: Path, tmp_path: Path) -> None:
-    session = hyperprior_session(tmp_path, prior=small_prior)
-    shape = dataclasses.replace(session.config.model, sketch_channels=7)
-    wrong = dataclasses.replace(session, config=dataclasses.replace(session.config, model=shape))
+    training = hyperprior_training(tmp_path, prior=small_prior)
+    shape = dataclasses.replace(training.recipe.config.model, sketch_channels=7)
+    wrong = changed(training, config=dataclasses.replace(training.recipe.config, model=shape))
     with pytest.raises(TrainingError, match=r"need model\.sketch_channels=4 and model\.sketch_stride="):
-        wrong._task()
+        wrong.task()
     with pytest.raises(TrainingError, match="go together"):
-        dataclasses.replace(session, prior=None)._task()
+        changed(training, prior=None).task()
 
 
 def test_the_digest_covers_the_sketch_s_prior(small_prior: Path, tmp_path: Path) -> None:
-    session = hyperprior_session(tmp_path, prior=small_prior)
-    session.train(Budget(steps=1))
+    training = hyperprior_training(tmp_path, prior=small_prior)
+    training.train(Budget(steps=1))
     path = tmp_path / "model" / "hyperprior" / "config.json"
     digest = load_hyperprior(path.parent).digest
     config = json.loads(path.read_text())
@@ -188,8 +188,8 @@ def test_the_digest_covers_the_sketch_s_prior(small_prior: Path, tmp_path: Path)
 
 
 def test_decoded_sketches_are_those_that_a_stream_gives(small_prior: Path, tmp_path: Path) -> None:
-    session = hyperprior_session(tmp_path, prior=small_prior)
-    session.train(Budget(steps=5))
+    training = hyperprior_training(tmp_path, prior=small_prior)
+    training.train(Budget(steps=5))
     codec = HyperpriorCodec(weights=str(tmp_path / "model"), device="cpu")
     assert codec.model.network.sketch is not None
     pictures = [picture(64, 64, seed) for seed in range(6)]
@@ -209,6 +209,6 @@ def test_decoded_sketches_are_those_that_a_stream_gives(small_prior: Path, tmp_p
 
 
 def test_a_hyperprior_without_sketches_is_refused(tmp_path: Path) -> None:
-    hyperprior_session(tmp_path).train(Budget(steps=1))
+    hyperprior_training(tmp_path).train(Budget(steps=1))
     with pytest.raises(ValueError, match="draws no sketches"):
         DecodedSketches(load_hyperprior(tmp_path / "model" / "hyperprior"))

@@ -13,8 +13,8 @@ from PIL import Image
 from rdbench.errors import BenchError
 from rdbench.metrics import make_metric
 from rdcodecs.fusion.codec import FusionCodec
-from rdtrain.ablation.decoder import LINKS, draw_links
-from rdtrain.ablation.measure import measure_links, measure_variants
+from rdtrain.ablation.decoder import ABLATIONS, ablate
+from rdtrain.ablation.measure import measure_ablations, measure_variants
 from rdtrain.commands import diagnose
 from small_codecs import picture
 from small_training import smooth_images
@@ -27,8 +27,8 @@ def codec(small_weights: Path, small_prior: Path) -> FusionCodec:
 
 def test_every_link_has_a_picture_and_they_are_those_of_the_codec(codec: FusionCodec) -> None:
     image = picture(64, 48)
-    made, length = draw_links(codec, image, 1, steps=2)
-    assert list(made) == list(LINKS)
+    made, length = ablate(codec, image, 1, steps=2)
+    assert list(made) == list(ABLATIONS)
     assert all(one.shape == image.shape and one.dtype == np.uint8 for one in made.values())
     assert length == len(codec.encode(image, 1))
     data = codec.encode(image, 1)
@@ -38,7 +38,7 @@ def test_every_link_has_a_picture_and_they_are_those_of_the_codec(codec: FusionC
     assert not np.array_equal(made["sampler"], made["sampler, 50 steps"])
     assert not np.array_equal(made["local"], made["learned"])
     # Where the sampler ends must not matter for what does not sample.
-    again, _ = draw_links(codec, image, 1, steps=3)
+    again, _ = ablate(codec, image, 1, steps=3)
     np.testing.assert_array_equal(made["adapter"], again["adapter"])
     np.testing.assert_array_equal(made["autoencoder"], again["autoencoder"])
     np.testing.assert_array_equal(made["sketch, learned"], again["sketch, learned"])
@@ -50,19 +50,17 @@ def test_every_link_has_a_picture_and_they_are_those_of_the_codec(codec: FusionC
 def test_weights_without_an_enhancer_have_fewer_links(small_weights: Path, small_prior: Path, tmp_path: Path) -> None:
     copy = Path(shutil.copytree(small_weights, tmp_path / "weights"))
     shutil.rmtree(copy / "fusion" / "enhancer")
-    made, _ = draw_links(
-        FusionCodec(prior=str(small_prior), weights=str(copy), device="cpu"), picture(32, 32), 1, steps=1
-    )
-    assert list(made) == [name for name in LINKS if "learned" not in name]
+    made, _ = ablate(FusionCodec(prior=str(small_prior), weights=str(copy), device="cpu"), picture(32, 32), 1, steps=1)
+    assert list(made) == [name for name in ABLATIONS if "learned" not in name]
 
 
 def test_links_end_where_the_control_was_trained_to(codec: FusionCodec, monkeypatch: pytest.MonkeyPatch) -> None:
     image = picture(48, 48)
-    whole, _ = draw_links(codec, image, 1, steps=3)
+    whole, _ = ablate(codec, image, 1, steps=3)
     np.testing.assert_array_equal(whole["sampler"], whole["sampler, all levels"])
     config = codec.control.config
     monkeypatch.setattr(codec.control, "config", dataclasses.replace(config, span=0.3))
-    part, _ = draw_links(codec, image, 1, steps=3)
+    part, _ = ablate(codec, image, 1, steps=3)
     assert not np.array_equal(part["sampler"], part["sampler, all levels"])
     np.testing.assert_array_equal(part["sampler, all levels"], whole["sampler"])
     for link in ("sampler, 50 steps", "local", "auxiliary", "source"):
@@ -72,15 +70,15 @@ def test_links_end_where_the_control_was_trained_to(codec: FusionCodec, monkeypa
 
 def test_the_table_holds_means_over_images(codec: FusionCodec, tmp_path: Path) -> None:
     images = [picture(64, 64), picture(64, 64, 1)]
-    table = measure_links(codec, images, [0, 1], steps=1, metrics=["psnr"], pictures=tmp_path)
+    table = measure_ablations(codec, images, [0, 1], steps=1, metrics=["psnr"], pictures=tmp_path)
     assert list(table.columns) == ["level", "bpp", "link", "images", "psnr"]
-    assert len(table) == 2 * len(LINKS)
+    assert len(table) == 2 * len(ABLATIONS)
     psnr = make_metric("psnr")
-    wanted = np.mean([psnr(image, draw_links(codec, image, 1, 1)[0]["autoencoder"]) for image in images])
+    wanted = np.mean([psnr(image, ablate(codec, image, 1, 1)[0]["autoencoder"]) for image in images])
     row = table[(table["level"] == 1) & (table["link"] == "autoencoder")].iloc[0]
     assert row["psnr"] == pytest.approx(wanted)
     assert row["images"] == 2
-    assert len(list(tmp_path.glob("*.png"))) == 2 * len(LINKS)
+    assert len(list(tmp_path.glob("*.png"))) == 2 * len(ABLATIONS)
 
 
 def test_the_command(
@@ -98,7 +96,7 @@ def test_the_command(
     said = capsys.readouterr().out
     assert "level 1, 1 images" in said
     assert "the floor of every picture" in said
-    assert list(pd.read_csv(tmp_path / "links.csv")["link"]) == list(LINKS)
+    assert list(pd.read_csv(tmp_path / "links.csv")["link"]) == list(ABLATIONS)
 
     options = parser.parse_args([*command, "--vary", "renormalize=off,local", "--metrics", "psnr"])
     assert options.execute(options) == 0

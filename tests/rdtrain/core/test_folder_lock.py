@@ -9,7 +9,7 @@ import pytest
 from rdtrain.core.errors import TrainingError
 from rdtrain.core.folder_lock import lock_folder
 from rdtrain.core.loop import Budget, Outcome
-from small_codecs import hyperprior_session
+from small_codecs import hyperprior_training
 
 HOLD = """
 import sys, time
@@ -46,16 +46,16 @@ def test_a_process_that_is_killed_holds_nothing(tmp_path: Path) -> None:
 
 
 def test_a_second_training_is_refused_and_touches_nothing(tmp_path: Path) -> None:
-    session = hyperprior_session(tmp_path)
-    assert session.train(Budget(steps=1)) is Outcome.FINISHED
+    training = hyperprior_training(tmp_path)
+    assert training.train(Budget(steps=1)) is Outcome.FINISHED
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()}
     with lock_folder(tmp_path / "stage-1"), pytest.raises(TrainingError, match="another training"):
-        session.train(Budget(steps=2))
+        training.train(Budget(steps=2))
     after = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()}
     lock = tmp_path / "stage-1" / ".lock"
     assert before.keys() - {lock} == after.keys() - {lock}
     assert all(before[path] == after[path] for path in before.keys() - {lock})
-    assert session.train(Budget(steps=2)) is Outcome.FINISHED
+    assert training.train(Budget(steps=2)) is Outcome.FINISHED
 
 
 @pytest.mark.parametrize("number", [errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP])

@@ -18,13 +18,14 @@ from rdcodecs.prior import load
 from rdtrain.core.errors import TrainingError
 from rdtrain.core.log import read_log
 from rdtrain.core.loop import Budget
+from rdtrain.core.recipe import Training
 from rdtrain.fusion.enhancement import Enhancement, read_enhancement
-from rdtrain.hyperprior.session import HyperpriorSession
 from rdtrain.hyperprior.settings import SketchSettings
 from rdtrain.hyperprior.sketch_loss import SketchLoss
+from rdtrain.hyperprior.task import HyperpriorTask
 from rdtrain.prior.trajectory import PictureSettings
-from small_codecs import fusion_session, hyperprior_session, picture
-from small_training import l2_distance
+from small_codecs import fusion_training, hyperprior_training, picture
+from small_training import changed, l2_distance
 
 
 @pytest.fixture
@@ -45,8 +46,8 @@ def test_it_is_what_the_codec_does(small_weights: Path, small_prior: Path, enhan
     made = enhancement(drawn, auxiliary, latents, levels)
     torch.testing.assert_close(made, whole._draw(whole.prior, [source], 2), rtol=0, atol=1e-5)
     # Each of the three counts.
-    for changed in ((drawn.flip(1), auxiliary, latents), (drawn, drawn, latents), (drawn, auxiliary, 0 * latents)):
-        assert (enhancement(*changed, levels) - made).abs().max() > 1e-3
+    for other in ((drawn.flip(1), auxiliary, latents), (drawn, drawn, latents), (drawn, auxiliary, 0 * latents)):
+        assert (enhancement(*other, levels) - made).abs().max() > 1e-3
     assert enhancement.digest == whole.fingerprint()["enhancer"]
 
 
@@ -79,11 +80,11 @@ def test_the_encoder_learns_for_it_and_it_stays(small_prior: Path, tmp_path: Pat
         "fitted_from": 1,
         "sketch": SketchSettings(weight_low=1e4, weight_high=1e4, latent_weight=0, images=2),
     }
-    session = hyperprior_session(tmp_path, prior=small_prior, settings=settings, log_steps=1)
-    enhanced = dataclasses.replace(session, enhancement=enhancement)
+    training = hyperprior_training(tmp_path, prior=small_prior, settings=settings, log_steps=1)
+    enhanced = changed(training, enhancement=enhancement)
     before = {name: value.clone() for name, value in enhancement._enhancer.state_dict().items()}
-    first, later = (enhanced._task().step(0, 0.5) for _ in range(2))
-    assert first["gradient"] == later["gradient"] > 100 * session_gradient(session, weight=1e-9)
+    first, later = (enhanced.task().step(0, 0.5) for _ in range(2))
+    assert first["gradient"] == later["gradient"] > 100 * training_gradient(training, weight=1e-9)
     enhanced.train(Budget(steps=3))
     assert all(torch.equal(value, before[name]) for name, value in enhancement._enhancer.state_dict().items())
     assert {"sketch_0", "sketch_l1_1"} <= read_log(tmp_path / "stage-1")[-1].keys()
@@ -92,24 +93,24 @@ def test_the_encoder_learns_for_it_and_it_stays(small_prior: Path, tmp_path: Pat
     codec = HyperpriorCodec(weights=str(tmp_path / "model"), device="cpu")
     assert codec.decode(codec.encode(picture(50, 70), 1)).shape == (50, 70, 3)
     with pytest.raises(TrainingError, match="begun with different enhancer"):
-        session.train(Budget(steps=4))
+        training.train(Budget(steps=4))
 
 
-def session_gradient(session: HyperpriorSession, weight: float) -> float:
+def training_gradient(training: Training[HyperpriorTask], weight: float) -> float:
     sketch = SketchSettings(weight_low=weight, weight_high=weight, latent_weight=0)
-    config = dataclasses.replace(session.config, sketch=sketch)
-    return float(dataclasses.replace(session, config=config)._task().step(0, 0.5)["gradient"])
+    config = dataclasses.replace(training.recipe.config, sketch=sketch)
+    return float(changed(training, config=config).task().step(0, 0.5)["gradient"])
 
 
 @pytest.mark.parametrize("off", [{"fitted_from": 0.0}, {"sketch": SketchSettings(images=0)}])
 def test_an_encoder_that_nothing_would_be_enhanced_for_is_refused(
     small_prior: Path, tmp_path: Path, enhancement: Enhancement, off: dict[str, object]
 ) -> None:
-    session = hyperprior_session(tmp_path, prior=small_prior, settings=off)
+    training = hyperprior_training(tmp_path, prior=small_prior, settings=off)
     with pytest.raises(TrainingError, match=r"name a prior, with sketch\.images and fitted_from above 0"):
-        dataclasses.replace(session, enhancement=enhancement)._task()
+        changed(training, enhancement=enhancement).task()
     with pytest.raises(TrainingError, match="name a prior"):
-        dataclasses.replace(hyperprior_session(tmp_path), enhancement=enhancement)._task()
+        changed(hyperprior_training(tmp_path), enhancement=enhancement).task()
 
 
 def test_what_does_not_fit_is_refused(small_weights: Path, small_prior: Path, tmp_path: Path) -> None:
@@ -128,17 +129,17 @@ def test_a_control_learns_for_it_and_it_stays(
 ) -> None:
     pictures = PictureSettings(weight=1.0, begin=0.0, images=2, steps=(2,))
     settings = {"pictures": pictures, "renormalized": 1.0}
-    session = fusion_session(tmp_path, small_weights, small_prior, settings=settings, log_steps=1)
-    enhanced = dataclasses.replace(session, enhancement=enhancement)
-    task = enhanced._task()
+    training = fusion_training(tmp_path, small_weights, small_prior, settings=settings, log_steps=1)
+    enhanced = changed(training, enhancement=enhancement)
+    task = enhanced.task()
     levels = torch.arange(4) % 2
-    _, coded = task._coded(to_tensor(task._held_out[:1]).expand(4, -1, -1, -1), levels)
-    assert coded.auxiliary is not None
-    made = torch.rand(coded.auxiliary.shape, generator=torch.Generator().manual_seed(2)).requires_grad_()
-    finish = task._finish(coded, torch.Generator().manual_seed(0))
+    _, told = task._conditioned(to_tensor(task._held_out[:1]).expand(4, -1, -1, -1), levels)
+    assert told.auxiliary is not None
+    made = torch.rand(told.auxiliary.shape, generator=torch.Generator().manual_seed(2)).requires_grad_()
+    finish = task._finish(told, torch.Generator().manual_seed(0))
     assert finish is not None
     finished = finish(made)
-    assert torch.equal(finished, enhancement(made, coded.auxiliary, coded.latents, levels))
+    assert torch.equal(finished, enhancement(made, told.auxiliary, told.latents, levels))
     finished.square().sum().backward()
     assert made.grad is not None
     assert made.grad.abs().max() > 0
@@ -146,7 +147,7 @@ def test_a_control_learns_for_it_and_it_stays(
     enhanced.train(Budget(steps=2))
     assert all(torch.equal(value, before[name]) for name, value in enhancement._enhancer.state_dict().items())
     with pytest.raises(TrainingError, match="begun with different enhancer"):
-        session.train(Budget(steps=3))
+        training.train(Budget(steps=3))
 
 
 @pytest.mark.parametrize(
@@ -157,6 +158,6 @@ def test_a_control_that_nothing_would_be_enhanced_for_is_refused(
     small_weights: Path, small_prior: Path, tmp_path: Path, enhancement: Enhancement, off: dict[str, object]
 ) -> None:
     settings = {"pictures": PictureSettings(weight=1.0), "renormalized": 1.0} | off
-    session = fusion_session(tmp_path, small_weights, small_prior, settings=settings)
+    training = fusion_training(tmp_path, small_weights, small_prior, settings=settings)
     with pytest.raises(TrainingError, match=r"set pictures\.weight and renormalized above 0"):
-        dataclasses.replace(session, enhancement=enhancement)._task()
+        changed(training, enhancement=enhancement).task()

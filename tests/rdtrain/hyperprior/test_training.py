@@ -18,7 +18,7 @@ from rdtrain.core.loop import Budget, Report
 from rdtrain.core.settings import change
 from rdtrain.core.state import load_state
 from rdtrain.hyperprior.settings import HyperpriorTrainConfig
-from small_codecs import HYPERPRIOR, hyperprior_session, picture
+from small_codecs import HYPERPRIOR, hyperprior_training, picture
 
 
 def test_lambdas_are_in_geometric_progression() -> None:
@@ -29,7 +29,7 @@ def test_lambdas_are_in_geometric_progression() -> None:
 
 
 def test_it_learns(tmp_path: Path) -> None:
-    hyperprior_session(tmp_path, log_steps=1, settings={"fitted_from": 1}).train(Budget(steps=60))
+    hyperprior_training(tmp_path, log_steps=1, settings={"fitted_from": 1}).train(Budget(steps=60))
     lines = [line for line in read_log(tmp_path / "stage-1") if line["kind"] == "train"]
     for name, share in (("loss", 0.6), ("mse", 0.95)):
         values = [line[name] for line in lines]
@@ -44,11 +44,11 @@ def test_a_training_that_crashed_goes_on_the_same(
 ) -> None:
     # The crash is before the fit of the entropy model, or in it.
     same: dict[str, Any] = {"prior": small_prior if sketches else None, "settings": {"fitted_from": fitted_from}}
-    hyperprior_session(tmp_path / "whole", **same).train(Budget(steps=6))
-    crashing = hyperprior_session(tmp_path / "parts", **same, report=crash, log_steps=1, save_seconds=0)
+    hyperprior_training(tmp_path / "whole", **same).train(Budget(steps=6))
+    crashing = hyperprior_training(tmp_path / "parts", **same, report=crash, log_steps=1, save_seconds=0)
     with pytest.raises(ZeroDivisionError):
         crashing.train(Budget(steps=6))
-    hyperprior_session(tmp_path / "parts", **same).train(Budget(steps=6))
+    hyperprior_training(tmp_path / "parts", **same).train(Budget(steps=6))
     states = [load_state(tmp_path / name / "stage-1") for name in ("whole", "parts")]
     assert states[0] is not None
     assert states[1] is not None
@@ -63,30 +63,30 @@ def crash(report: Report) -> None:
 
 def test_export_needs_a_state(tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match="nothing has been trained"):
-        hyperprior_session(tmp_path).export()
+        hyperprior_training(tmp_path).export()
 
 
 def test_it_goes_on_from_an_exported_model(tmp_path: Path) -> None:
-    first = hyperprior_session(tmp_path / "first")
+    first = hyperprior_training(tmp_path / "first")
     first.train(Budget(steps=30))
     before = [line for line in read_log(tmp_path / "first" / "stage-1") if line["kind"] == "held_out"][-1]
     start = tmp_path / "first" / "model" / "hyperprior"
-    after = hyperprior_session(tmp_path / "second", start=start)._task().evaluate()
+    after = hyperprior_training(tmp_path / "second", start=start).task().evaluate()
     for level in range(2):
         assert after[f"psnr_{level}"] == pytest.approx(before[f"psnr_{level}"], abs=0.02)
     # The prior is fitted to whole numbers now, where noise had been added to them.
     assert after["bpp_0"] < before["bpp_0"]
     assert after["bpp_1"] == pytest.approx(before["bpp_1"], rel=0.05)
     with pytest.raises(TrainingError, match="another shape than the settings"):
-        hyperprior_session(tmp_path / "third", start=start, settings={"model": HyperpriorConfig()})._task()
+        hyperprior_training(tmp_path / "third", start=start, settings={"model": HyperpriorConfig()}).task()
 
 
 def test_at_last_the_entropy_model_alone_is_fitted(tmp_path: Path) -> None:
     shape = dataclasses.replace(HYPERPRIOR.model, context_width=8)
-    hyperprior_session(tmp_path / "first", settings={"model": shape, "fitted_from": 1}).train(Budget(steps=30))
+    hyperprior_training(tmp_path / "first", settings={"model": shape, "fitted_from": 1}).train(Budget(steps=30))
     start = tmp_path / "first" / "model" / "hyperprior"
-    session = hyperprior_session(tmp_path / "second", start=start, settings={"model": shape, "fitted_from": 0})
-    task = session._task()
+    training = hyperprior_training(tmp_path / "second", start=start, settings={"model": shape, "fitted_from": 0})
+    task = training.task()
     before, weights = task.evaluate(), copy.deepcopy(task.average.model.state_dict())
     for step in range(40):
         task.step(step, step / 40)
@@ -106,7 +106,7 @@ def test_a_share_that_is_none_is_refused(share: float) -> None:
 def test_coarse_errors_count_as_weighed(tmp_path: Path) -> None:
     def first_step(weight: float) -> dict[str, float]:
         settings = {"lambda_low": 0.01, "lambda_high": 0.01, "coarse_weight": weight}
-        figures = hyperprior_session(tmp_path, settings=settings)._task().step(0, 0.0)
+        figures = hyperprior_training(tmp_path, settings=settings).task().step(0, 0.0)
         return {name: float(value) for name, value in figures.items()}
 
     without, weighed = first_step(0.0), first_step(3.0)

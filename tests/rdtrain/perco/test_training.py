@@ -14,31 +14,32 @@ from PIL import Image
 from rdcodecs.perco.codec import PerCoCodec
 from rdcodecs.perco.weights import load_perco
 from rdcodecs.prior import Prior, load
-from rdtrain.commands.train import perco
+from rdtrain.commands.train.arguments import add_perco
 from rdtrain.core.errors import TrainingError
 from rdtrain.core.log import read_log
 from rdtrain.core.loop import Budget, Outcome, Report
+from rdtrain.core.recipe import Training
 from rdtrain.core.state import load_state
 from rdtrain.perco.network import PerCoNetwork
-from rdtrain.perco.session import PerCoSession
 from rdtrain.perco.settings import PRESETS, PerCoTrainConfig
 from rdtrain.perco.task import PerCoTask
 from rdtrain.prior.autoencoder import make_autoencoder
 from rdtrain.prior.export import export_autoencoder, export_unet
 from rdtrain.prior.latents import Latents
 from rdtrain.prior.settings import PRESETS as PRIOR_PRESETS
+from rdtrain.prior.trajectory import TrajectoryLoss
 from rdtrain.prior.unet import make_unet, scheduler_config
-from small_perco import perco_session, write_public
-from small_training import smooth_images
+from small_perco import perco_training, write_public
+from small_training import changed, smooth_images
 
 PRIOR = PRIOR_PRESETS["micro"]
-MakeSession = Callable[..., PerCoSession]
+MakeTraining = Callable[..., Training[PerCoTask]]
 
 
 @pytest.fixture
-def make_session(perco_prior: Path) -> MakeSession:
-    """Makes a training in a folder, by the arguments of `perco_session`."""
-    return functools.partial(perco_session, prior=perco_prior)
+def make_training(perco_prior: Path) -> MakeTraining:
+    """Makes a training in a folder, by the arguments of `perco_training`."""
+    return functools.partial(perco_training, prior=perco_prior)
 
 
 def test_the_tiny_one_has_at_least_four_rate_points_in_the_range_wanted() -> None:
@@ -55,7 +56,10 @@ def test_it_learns_what_the_indices_tell() -> None:
     shape = {"grids": (32,), "codebook_sizes": (16,), "width": 16, "features": 16}
     config = dataclasses.replace(PRESETS["micro"], learning_rate=3e-3, batch=12, **shape)  # type: ignore[arg-type]
     latents = Latents(*(torch.randn(count, 1, 1, 4).expand(-1, 8, 8, 4).contiguous() for count in (500, 48)), "flat")
-    task = PerCoTask(config, latents, torch.device("cpu"), PerCoNetwork(prior.unet, config.rate_points(4)), prior)
+    judge = TrajectoryLoss(config.pictures, prior, None)
+    task = PerCoTask(
+        config, latents, torch.device("cpu"), PerCoNetwork(prior.unet, config.rate_points(4)), prior, judge
+    )
     before = task.evaluate()["loss"]
     for step in range(50):
         logged = task.step(step, step / 50)
@@ -76,13 +80,13 @@ def test_it_learns_what_the_indices_tell() -> None:
     assert figures["used_0"] > 0.75
 
 
-def test_a_training_that_crashed_goes_on_the_same(make_session: MakeSession, tmp_path: Path) -> None:
+def test_a_training_that_crashed_goes_on_the_same(make_training: MakeTraining, tmp_path: Path) -> None:
     one = {"grids": (32,), "codebook_sizes": (16,)}
-    make_session(tmp_path / "whole", **one).train(Budget(steps=4))
-    crashing = make_session(tmp_path / "parts", report=crash, log_steps=1, save_seconds=0, **one)
+    make_training(tmp_path / "whole", **one).train(Budget(steps=4))
+    crashing = make_training(tmp_path / "parts", report=crash, log_steps=1, save_seconds=0, **one)
     with pytest.raises(ZeroDivisionError):
         crashing.train(Budget(steps=4))
-    make_session(tmp_path / "parts", **one).train(Budget(steps=4))
+    make_training(tmp_path / "parts", **one).train(Budget(steps=4))
     states = [load_state(tmp_path / name / "perco") for name in ("whole", "parts")]
     assert states[0] is not None
     assert states[1] is not None
@@ -107,7 +111,7 @@ def test_the_whole_unet_is_trained_but_for_its_former_input(small_perco: Path, p
     assert ["picture" in line for line in train] == [line["step"] > train[-1]["step"] / 2 for line in train]
 
 
-def test_what_is_exported_is_what_was_averaged(small_perco: Path, make_session: MakeSession, tmp_path: Path) -> None:
+def test_what_is_exported_is_what_was_averaged(small_perco: Path, make_training: MakeTraining, tmp_path: Path) -> None:
     out = Path(shutil.copytree(small_perco.parent, tmp_path / "out"))
     state = load_state(out / "perco")
     assert state is not None
@@ -121,7 +125,7 @@ def test_what_is_exported_is_what_was_averaged(small_perco: Path, make_session: 
     names = {path.name for path in (out / "model").iterdir()}
     assert names == {"perco", "scheduler", "vae"}
     shutil.rmtree(out / "model")
-    make_session(out).export()
+    make_training(out).export()
     assert load_perco(out / "model").digest == model.digest
 
 
@@ -136,9 +140,9 @@ def test_the_card_has_every_rate_point(small_perco: Path) -> None:
     assert len(record["rate_points"]) == len(load_perco(small_perco).points)
 
 
-def test_it_goes_on_from_an_exported_model(small_perco: Path, make_session: MakeSession, tmp_path: Path) -> None:
-    session = make_session(tmp_path, start=small_perco)
-    assert session.train(Budget(steps=1)) is Outcome.FINISHED
+def test_it_goes_on_from_an_exported_model(small_perco: Path, make_training: MakeTraining, tmp_path: Path) -> None:
+    training = make_training(tmp_path, start=small_perco)
+    assert training.train(Budget(steps=1)) is Outcome.FINISHED
     before, after = load_perco(small_perco), load_perco(tmp_path / "model")
     # One step of a warmup moves little, and the codebooks that were in use are not placed anew.
     for old, new in zip(before.points, after.points, strict=True):
@@ -147,30 +151,30 @@ def test_it_goes_on_from_an_exported_model(small_perco: Path, make_session: Make
     wanted = before.prior.unet.state_dict()
     for name, value in after.prior.unet.state_dict().items():
         torch.testing.assert_close(value, wanted[name], atol=0.01, rtol=0.01)
-    other = make_session(tmp_path / "other", start=small_perco, grids=(32,), codebook_sizes=(16,))
+    other = make_training(tmp_path / "other", start=small_perco, grids=(32,), codebook_sizes=(16,))
     with pytest.raises(TrainingError, match=r"the hyper-encoder .*grid=64.* where the settings have None"):
         other.train(Budget(steps=1))
 
 
-def test_it_does_not_go_on_with_another_u_net(small_perco: Path, make_session: MakeSession, tmp_path: Path) -> None:
+def test_it_does_not_go_on_with_another_u_net(small_perco: Path, make_training: MakeTraining, tmp_path: Path) -> None:
     larger = dataclasses.replace(PRIOR.unet, block_out_channels=(16, 16))
     export_autoencoder(make_autoencoder(PRIOR.autoencoder), tmp_path / "prior")
     export_unet(make_unet(larger), scheduler_config(larger), tmp_path / "prior")
-    session = dataclasses.replace(make_session(tmp_path / "out"), prior=str(tmp_path / "prior"), start=small_perco)
+    training = changed(make_training(tmp_path / "out"), prior=str(tmp_path / "prior"), start=small_perco)
     with pytest.raises(TrainingError, match="has another U-Net than the prior"):
-        session.train(Budget(steps=1))
+        training.train(Budget(steps=1))
 
 
-def test_export_needs_a_state(make_session: MakeSession, tmp_path: Path) -> None:
+def test_export_needs_a_state(make_training: MakeTraining, tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match="nothing has been trained"):
-        make_session(tmp_path).export()
+        make_training(tmp_path).export()
 
 
-def test_another_prior_is_noticed(small_perco: Path, make_session: MakeSession, tmp_path: Path) -> None:
+def test_another_prior_is_noticed(small_perco: Path, make_training: MakeTraining, tmp_path: Path) -> None:
     shutil.copytree(small_perco.parent / "perco", tmp_path / "perco")
-    session = make_session(tmp_path)
+    training = make_training(tmp_path)
     prior = write_public(tmp_path / "public", grid=32, size=256)
-    other = PerCoSession(session.out, session.config, session.crops, str(prior), session.run)
+    other = changed(training, prior=str(prior))
     with pytest.raises(TrainingError, match=r"begun with different (prior|settings)"):
         other.train(Budget(steps=20))
 
@@ -184,12 +188,12 @@ def test_another_prior_is_noticed(small_perco: Path, make_session: MakeSession, 
     ],
 )
 def test_rate_points_are_checked(
-    settings: dict[str, tuple[int, ...]], message: str, make_session: MakeSession, tmp_path: Path
+    settings: dict[str, tuple[int, ...]], message: str, make_training: MakeTraining, tmp_path: Path
 ) -> None:
     with pytest.raises(ValueError, match=message):
         PerCoTrainConfig(**settings).rate_points(4)  # type: ignore[arg-type]
     with pytest.raises(TrainingError, match=f"the settings do not fit: .*{message}"):
-        make_session(tmp_path, **settings).train(Budget(steps=1))
+        make_training(tmp_path, **settings).train(Budget(steps=1))
 
 
 def test_the_command_trains_and_goes_on(perco_prior: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -198,7 +202,7 @@ def test_the_command_trains_and_goes_on(perco_prior: Path, tmp_path: Path, capsy
     for name, read in smooth_images(6):
         Image.fromarray(read()).save(data / name)
     parser = argparse.ArgumentParser()
-    perco.add_parser(parser.add_subparsers())
+    add_perco(parser.add_subparsers(dest="model"))
 
     def run(*more: str) -> int:
         common = ["perco", "--data", str(data), "--out", str(tmp_path / "out"), "--prior", str(perco_prior)]

@@ -3,14 +3,13 @@
 import pytest
 
 from rdtrain.core.loop import Budget, Outcome
-from rdtrain.prior.session import PriorSession
-from small_training import make_session
+from small_training import PriorTrainings, prior_trainings
 
 
 @pytest.fixture(scope="session")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> PriorSession:
+def trained(tmp_path_factory: pytest.TempPathFactory) -> PriorTrainings:
     """A model that went through all of it."""
-    session = make_session(tmp_path_factory.mktemp("training") / "out")
-    assert session.train("vae", Budget(steps=12)) is Outcome.FINISHED
-    assert session.train("unet", Budget(steps=6)) is Outcome.FINISHED
-    return session
+    training = prior_trainings(tmp_path_factory.mktemp("training") / "out")
+    assert training.vae.train(Budget(steps=12)) is Outcome.FINISHED
+    assert training.unet.train(Budget(steps=6)) is Outcome.FINISHED
+    return training

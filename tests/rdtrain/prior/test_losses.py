@@ -3,6 +3,7 @@ import copy
 import pytest
 import torch
 
+from rdtrain.core.picture_distance import ms_ssim_loss, perceptual_digest
 from rdtrain.prior.losses import (
     PatchDiscriminator,
     gaussian_divergence,
@@ -10,8 +11,6 @@ from rdtrain.prior.losses import (
     hinge_discriminator,
     hinge_generator,
     min_snr_weight,
-    ms_ssim_loss,
-    perceptual_digest,
 )
 from small_training import l2_distance
 

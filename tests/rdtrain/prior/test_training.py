@@ -30,9 +30,8 @@ from rdtrain.core.state import latest_state, load_state
 from rdtrain.prior.autoencoder import Sketches
 from rdtrain.prior.card import write_card
 from rdtrain.prior.samples import sample_sheet
-from rdtrain.prior.session import PriorSession
 from small_models import DEEP
-from small_training import CONFIG, make_session, small_crops
+from small_training import CONFIG, PriorTrainings, prior_trainings, small_crops
 
 
 def tensors_of(folder: Path) -> dict[str, torch.Tensor]:
@@ -48,45 +47,45 @@ def assert_same_weights(one: Path, other: Path) -> None:
     assert not different
 
 
-def test_the_model_is_loaded_by_name_and_by_plain_diffusers(trained: PriorSession) -> None:
+def test_the_model_is_loaded_by_name_and_by_plain_diffusers(trained: PriorTrainings) -> None:
     from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 
-    vae = AutoencoderKL.from_pretrained(trained.model / "vae", low_cpu_mem_usage=False)
-    unet = UNet2DConditionModel.from_pretrained(trained.model / "unet", low_cpu_mem_usage=False)
-    scheduler = DDIMScheduler.from_pretrained(trained.model / "scheduler")
+    vae = AutoencoderKL.from_pretrained(trained.run.model / "vae", low_cpu_mem_usage=False)
+    unet = UNet2DConditionModel.from_pretrained(trained.run.model / "unet", low_cpu_mem_usage=False)
+    scheduler = DDIMScheduler.from_pretrained(trained.run.model / "scheduler")
     assert scheduler.config.prediction_type == "v_prediction"
     assert float(scheduler.alphas_cumprod[-1]) < 1e-6  # the last level is pure noise
-    prior = load(trained.model, device="cpu")
+    prior = load(trained.run.model, device="cpu")
     noise = prior.noise((32, 32), [0])
     with torch.no_grad():
         mine = prior.denoise(noise, 400)
         theirs = unet(noise, 400, encoder_hidden_states=torch.zeros(1, 1, 8)).sample
         torch.testing.assert_close(mine, theirs)
         torch.testing.assert_close(prior.decode(noise), vae.decode(noise).sample)
-    for path in trained.model.rglob("*.safetensors"):
+    for path in trained.run.model.rglob("*.safetensors"):
         assert {value.dtype for value in load_file(path).values()} == {torch.float16}
-    assert not [path for path in trained.model.rglob("*") if path.suffix in {".bin", ".pt", ".ckpt", ".pkl"}]
+    assert not [path for path in trained.run.model.rglob("*") if path.suffix in {".bin", ".pt", ".ckpt", ".pkl"}]
 
 
-def test_latents_are_white_on_the_training_images(trained: PriorSession) -> None:
-    prior = load(trained.model, device="cpu")
+def test_latents_are_white_on_the_training_images(trained: PriorTrainings) -> None:
+    prior = load(trained.run.model, device="cpu")
     with torch.inference_mode():
-        latents = prior.encode(trained.crops.train.numpy())
+        latents = prior.encode(trained.vae.recipe.crops.train.numpy())
     assert float((latents.std(dim=(0, 2, 3)) - 1).abs().max()) < 0.05
     assert float(latents.mean(dim=(0, 2, 3)).abs().max()) < 0.05
 
 
 def test_it_learns(tmp_path: Path) -> None:
     config = dataclasses.replace(CONFIG, autoencoder=dataclasses.replace(CONFIG.autoencoder, adversarial_weight=0.0))
-    session = make_session(tmp_path, config)
-    session.train("vae", Budget(steps=150))
+    training = prior_trainings(tmp_path, config)
+    training.vae.train(Budget(steps=150))
     lines = [json.loads(line) for line in (tmp_path / "vae" / "log.jsonl").read_text().splitlines()]
     losses = [line["l1"] for line in lines if line["kind"] == "train"]
     assert losses[-1] < 0.5 * losses[0]
 
 
-def test_phases_come_in_their_order(trained: PriorSession) -> None:
-    lines = [json.loads(line) for line in (trained.out / "vae" / "log.jsonl").read_text().splitlines()]
+def test_phases_come_in_their_order(trained: PriorTrainings) -> None:
+    lines = [json.loads(line) for line in (trained.run.out / "vae" / "log.jsonl").read_text().splitlines()]
     train = {line["step"]: line for line in lines if line["kind"] == "train"}
     assert sorted(train) == [2, 4, 6, 8, 10, 12]
     # Of 12 steps: perceptual from 0.35, adversarial from 0.7.
@@ -97,8 +96,8 @@ def test_phases_come_in_their_order(trained: PriorSession) -> None:
 
 
 def test_the_late_phase_leaves_the_encoder_alone(tmp_path: Path) -> None:
-    session = make_session(tmp_path, rhythm=Rhythm(log_steps=100, look_seconds=1e9, save_seconds=0))
-    session.train("vae", Budget(steps=10))
+    training = prior_trainings(tmp_path, rhythm=Rhythm(log_steps=100, look_seconds=1e9, save_seconds=0))
+    training.vae.train(Budget(steps=10))
     states = [load_state_at(path) for path in sorted((tmp_path / "vae").glob("state-*"))]
     (before, after) = states
     moved = {name for name in after if name.startswith("model.") and not torch.equal(before[name], after[name])}
@@ -113,18 +112,18 @@ def load_state_at(folder: Path) -> dict[str, torch.Tensor]:
     return tensors
 
 
-def test_logs_are_readable_by_tensorboard(trained: PriorSession) -> None:
+def test_logs_are_readable_by_tensorboard(trained: PriorTrainings) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    board = EventAccumulator(str(trained.out / "unet" / "tensorboard"))
+    board = EventAccumulator(str(trained.run.out / "unet" / "tensorboard"))
     board.Reload()
     assert [event.step for event in board.Scalars("train/loss")] == [2, 4, 6]
     assert board.Images("picture")[0].step == 6
-    picture = Image.open(trained.out / "unet" / "pictures" / "0000000006.png")
+    picture = Image.open(trained.run.out / "unet" / "pictures" / "0000000006.png")
     assert picture.size == (8 * 64 + 7 * 2, 64)
 
 
-def test_a_killed_training_goes_on_to_the_same_bits(tmp_path: Path, trained: PriorSession) -> None:
+def test_a_killed_training_goes_on_to_the_same_bits(tmp_path: Path, trained: PriorTrainings) -> None:
     steps = 12
     program = [sys.executable, small_training.__file__, str(tmp_path), "vae", str(steps)]
     paths = os.pathsep.join(path for path in sys.path if path)
@@ -140,15 +139,15 @@ def test_a_killed_training_goes_on_to_the_same_bits(tmp_path: Path, trained: Pri
     stopped = latest_state(tmp_path / "vae")
     assert stopped is not None
     assert 3 <= int(stopped.name[6:]) < steps
-    session = make_session(tmp_path)
-    assert session.train("vae", Budget(steps=steps)) is Outcome.FINISHED
-    assert_same_weights(tmp_path / "vae", trained.out / "vae")
+    training = prior_trainings(tmp_path)
+    assert training.vae.train(Budget(steps=steps)) is Outcome.FINISHED
+    assert_same_weights(tmp_path / "vae", trained.run.out / "vae")
     lines = [json.loads(line) for line in (tmp_path / "vae" / "log.jsonl").read_text().splitlines()]
     assert len({(line["kind"], line["step"]) for line in lines}) == len(lines)
 
 
-def test_a_paused_unet_goes_on_to_the_same_bits(tmp_path: Path, trained: PriorSession) -> None:
-    shutil.copytree(trained.model / "vae", tmp_path / "model" / "vae")
+def test_a_paused_unet_goes_on_to_the_same_bits(tmp_path: Path, trained: PriorTrainings) -> None:
+    shutil.copytree(trained.run.model / "vae", tmp_path / "model" / "vae")
     rhythm = Rhythm(log_steps=2, look_seconds=1e9, save_seconds=1e9, shard_mib=0.05)
     reports: list[Report] = []
 
@@ -157,58 +156,58 @@ def test_a_paused_unet_goes_on_to_the_same_bits(tmp_path: Path, trained: PriorSe
         if report.step == 2:
             os.kill(os.getpid(), signal.SIGTERM)
 
-    first = make_session(tmp_path, rhythm=rhythm, report=stop_after_two)
-    assert first.train("unet", Budget(steps=6)) is Outcome.INTERRUPTED
+    first = prior_trainings(tmp_path, rhythm=rhythm, report=stop_after_two)
+    assert first.unet.train(Budget(steps=6)) is Outcome.INTERRUPTED
     assert latest_state(tmp_path / "unet") == tmp_path / "unet" / "state-0000000002"
     assert [report.step for report in reports] == [2]
-    assert make_session(tmp_path).train("unet", Budget(steps=6)) is Outcome.FINISHED
-    assert_same_weights(tmp_path / "unet", trained.out / "unet")
+    assert prior_trainings(tmp_path).unet.train(Budget(steps=6)) is Outcome.FINISHED
+    assert_same_weights(tmp_path / "unet", trained.run.out / "unet")
 
 
-def test_seeded_samples_are_the_same_bits_in_two_runs(trained: PriorSession) -> None:
-    sheets = [sample_sheet(load(trained.model, device="cpu"), 48, steps=(2, 5), columns=3) for _ in range(2)]
+def test_seeded_samples_are_the_same_bits_in_two_runs(trained: PriorTrainings) -> None:
+    sheets = [sample_sheet(load(trained.run.model, device="cpu"), 48, steps=(2, 5), columns=3) for _ in range(2)]
     assert np.array_equal(*sheets)
     assert sheets[0].shape == (2 * 48 + 2, 3 * 48 + 2 * 2, 3)
     assert not np.array_equal(
-        sheets[0], sample_sheet(load(trained.model, device="cpu"), 48, steps=(2, 5), columns=3, seed=9)
+        sheets[0], sample_sheet(load(trained.run.model, device="cpu"), 48, steps=(2, 5), columns=3, seed=9)
     )
 
 
-def test_two_seeds_give_two_models(tmp_path: Path, trained: PriorSession) -> None:
-    make_session(tmp_path, dataclasses.replace(CONFIG, seed=1)).train("vae", Budget(steps=1))
+def test_two_seeds_give_two_models(tmp_path: Path, trained: PriorTrainings) -> None:
+    prior_trainings(tmp_path, dataclasses.replace(CONFIG, seed=1)).vae.train(Budget(steps=1))
     name = "model.decoder.conv_in.weight"
-    assert not torch.equal(tensors_of(tmp_path / "vae")[name], tensors_of(trained.out / "vae")[name])
+    assert not torch.equal(tensors_of(tmp_path / "vae")[name], tensors_of(trained.run.out / "vae")[name])
 
 
-def test_epsilon_prediction_trains_too(tmp_path: Path, trained: PriorSession) -> None:
+def test_epsilon_prediction_trains_too(tmp_path: Path, trained: PriorTrainings) -> None:
     config = dataclasses.replace(CONFIG, unet=dataclasses.replace(CONFIG.unet, prediction_type="epsilon"))
-    session = make_session(tmp_path, config, start=trained.model)
+    training = prior_trainings(tmp_path, config, start=trained.run.model)
     # The U-Net of another model to begin with, and its autoencoder to work on.
-    session.train("unet", Budget(steps=2))
+    training.unet.train(Budget(steps=2))
     prior = load(tmp_path / "model", device="cpu")
     assert prior.prediction_type == "epsilon"
     assert bool(prior.sample(prior.noise((32, 32), [0]), 3).isfinite().all())
-    assert load(trained.model, device="cpu").null_embedding.shape == prior.null_embedding.shape
+    assert load(trained.run.model, device="cpu").null_embedding.shape == prior.null_embedding.shape
 
 
-def test_a_decoder_can_go_on_alone(tmp_path: Path, trained: PriorSession) -> None:
+def test_a_decoder_can_go_on_alone(tmp_path: Path, trained: PriorTrainings) -> None:
     changed = dataclasses.replace(CONFIG.autoencoder, freeze_encoder=True)
-    session = make_session(tmp_path, dataclasses.replace(CONFIG, autoencoder=changed), start=trained.model)
-    session.train("vae", Budget(steps=3))
-    before = load_file(trained.model / "vae" / "diffusion_pytorch_model.safetensors")
-    after = load_file(session.model / "vae" / "diffusion_pytorch_model.safetensors")
+    training = prior_trainings(tmp_path, dataclasses.replace(CONFIG, autoencoder=changed), start=trained.run.model)
+    training.vae.train(Budget(steps=3))
+    before = load_file(trained.run.model / "vae" / "diffusion_pytorch_model.safetensors")
+    after = load_file(training.run.model / "vae" / "diffusion_pytorch_model.safetensors")
     moved = {name for name, value in after.items() if not torch.equal(value, before[name])}
     assert moved
     assert not any(name.startswith(("encoder.", "quant_conv.")) for name in moved)
     # Where it was loaded from stays on this machine.
-    assert str(trained.model) not in (session.model / "vae" / "config.json").read_text()
+    assert str(trained.run.model) not in (training.run.model / "vae" / "config.json").read_text()
     # The card goes on telling how the rest was trained.
-    card = write_card(session.model).read_text()
+    card = write_card(training.run.model).read_text()
     assert all(f"\n{steps} steps in" in card for steps in (12, 3, 6))
     assert "it keeps" not in card
-    again = make_session(tmp_path / "again", session.config, start=session.model, kept=0.5)
-    again.train("vae", Budget(steps=2))
-    card = write_card(again.model).read_text()
+    again = prior_trainings(tmp_path / "again", training.vae.recipe.config, start=training.run.model, kept=0.5)
+    again.vae.train(Budget(steps=2))
+    card = write_card(again.run.model).read_text()
     assert "it keeps 50% (linear" in card
     assert "## Going on with its decoder alone, 2\n" in card
     assert all(f"\n{steps} steps in" in card for steps in (12, 3, 2))
@@ -221,12 +220,12 @@ class _Zeros:
         return torch.zeros(len(images), 4, images.shape[2] // 8, images.shape[3] // 8)
 
 
-def test_a_decoder_learns_from_sketches(tmp_path: Path, trained: PriorSession) -> None:
+def test_a_decoder_learns_from_sketches(tmp_path: Path, trained: PriorTrainings) -> None:
     def decoder(sketches: Sketches | None, share: float = 1.0) -> torch.Tensor:
         changed = dataclasses.replace(CONFIG.autoencoder, freeze_encoder=True, sketch_share=share)
         config = dataclasses.replace(CONFIG, autoencoder=changed)
-        session = make_session(tmp_path, config, start=trained.model, sketches=sketches)
-        task = session._autoencoder_task()
+        training = prior_trainings(tmp_path, config, start=trained.run.model, sketches=sketches)
+        task = training.vae.task()
         task.step(0, 0.5)
         if sketches is not None:
             figures = task.evaluate()
@@ -236,13 +235,13 @@ def test_a_decoder_learns_from_sketches(tmp_path: Path, trained: PriorSession) -
         return task.model.post_quant_conv.weight.detach().clone()
 
     # Nothing but zeros comes in, so the first weights have no gradient; with no share of them they have.
-    begun = load_network(trained.model, "vae").post_quant_conv.weight
+    begun = load_network(trained.run.model, "vae").post_quant_conv.weight
     torch.testing.assert_close(decoder(_Zeros()), begun, rtol=1e-3, atol=1e-5)
     assert torch.equal(decoder(_Zeros(), 0.0), decoder(None))
     assert not torch.allclose(decoder(None), begun, rtol=1e-3, atol=1e-5)
 
 
-def test_sketches_are_unscaled_and_cut(tmp_path: Path, trained: PriorSession) -> None:
+def test_sketches_are_unscaled_and_cut(tmp_path: Path, trained: PriorTrainings) -> None:
     class Doubled:
         digest = "1"
 
@@ -253,7 +252,7 @@ def test_sketches_are_unscaled_and_cut(tmp_path: Path, trained: PriorSession) ->
 
     changed = dataclasses.replace(CONFIG.autoencoder, freeze_encoder=True)
     config = dataclasses.replace(CONFIG, autoencoder=changed)
-    task = make_session(tmp_path, config, start=trained.model, sketches=Doubled())._autoencoder_task()
+    task = prior_trainings(tmp_path, config, start=trained.run.model, sketches=Doubled()).vae.task()
     for model in (task.model, task.average.model):
         model.register_to_config(scaling_factor=2.0, shift_factor=0.5)
     figures = task.evaluate()
@@ -261,33 +260,33 @@ def test_sketches_are_unscaled_and_cut(tmp_path: Path, trained: PriorSession) ->
     task.step(0, 0.5)
 
 
-def test_a_blend_is_of_one_latent_space(tmp_path: Path, trained: PriorSession) -> None:
+def test_a_blend_is_of_one_latent_space(tmp_path: Path, trained: PriorTrainings) -> None:
     changed = dataclasses.replace(CONFIG.autoencoder, freeze_encoder=True)
     config = dataclasses.replace(CONFIG, autoencoder=changed)
-    make_session(tmp_path / "one", config, start=trained.model).train("vae", Budget(steps=1))
-    other = make_session(tmp_path / "other", dataclasses.replace(CONFIG, seed=1))
-    other.train("vae", Budget(steps=1))
+    prior_trainings(tmp_path / "one", config, start=trained.run.model).vae.train(Budget(steps=1))
+    other = prior_trainings(tmp_path / "other", dataclasses.replace(CONFIG, seed=1))
+    other.vae.train(Budget(steps=1))
     with pytest.raises(TrainingError, match="has other latents than the decoder"):
-        make_session(tmp_path / "one", config, start=other.model, kept=0.5).export("vae")
+        prior_trainings(tmp_path / "one", config, start=other.run.model, kept=0.5).vae.export()
 
 
-def test_a_decoder_with_sketches_goes_on_to_the_same_bits(tmp_path: Path, trained: PriorSession) -> None:
+def test_a_decoder_with_sketches_goes_on_to_the_same_bits(tmp_path: Path, trained: PriorTrainings) -> None:
     changed = dataclasses.replace(CONFIG.autoencoder, freeze_encoder=True, sketch_share=0.5)
     config = dataclasses.replace(CONFIG, autoencoder=changed)
-    own: dict[str, Any] = {"start": trained.model, "sketches": _Zeros()}
-    make_session(tmp_path / "one", config, **own).train("vae", Budget(steps=6))
-    stopped = make_session(tmp_path / "two", config, rhythm=Rhythm(log_steps=2), report=_stop_at(4), **own)
-    assert stopped.train("vae", Budget(steps=6)) is Outcome.INTERRUPTED
-    make_session(tmp_path / "two", config, **own).train("vae", Budget(steps=6))
+    own: dict[str, Any] = {"start": trained.run.model, "sketches": _Zeros()}
+    prior_trainings(tmp_path / "one", config, **own).vae.train(Budget(steps=6))
+    stopped = prior_trainings(tmp_path / "two", config, rhythm=Rhythm(log_steps=2), report=_stop_at(4), **own)
+    assert stopped.vae.train(Budget(steps=6)) is Outcome.INTERRUPTED
+    prior_trainings(tmp_path / "two", config, **own).vae.train(Budget(steps=6))
     assert_same_weights(tmp_path / "one" / "vae", tmp_path / "two" / "vae")
 
 
-def test_a_decoder_does_not_go_on_without_its_sketches(tmp_path: Path, trained: PriorSession) -> None:
+def test_a_decoder_does_not_go_on_without_its_sketches(tmp_path: Path, trained: PriorTrainings) -> None:
     changed = dataclasses.replace(CONFIG.autoencoder, freeze_encoder=True)
     config = dataclasses.replace(CONFIG, autoencoder=changed)
-    make_session(tmp_path, config, start=trained.model, sketches=_Zeros()).train("vae", Budget(steps=1))
+    prior_trainings(tmp_path, config, start=trained.run.model, sketches=_Zeros()).vae.train(Budget(steps=1))
     with pytest.raises(TrainingError, match="sketches"):
-        make_session(tmp_path, config, start=trained.model).train("vae", Budget(steps=2))
+        prior_trainings(tmp_path, config, start=trained.run.model).vae.train(Budget(steps=2))
 
 
 def test_an_autoencoder_of_shuffled_pixels_trains_and_goes_on(tmp_path: Path) -> None:
@@ -296,33 +295,33 @@ def test_an_autoencoder_of_shuffled_pixels_trains_and_goes_on(tmp_path: Path) ->
     changed = dataclasses.replace(CONFIG.autoencoder, kind="AutoencoderDC", deep=DEEP, perceptual_images=1)
     config = dataclasses.replace(CONFIG, autoencoder=changed)
     # Through all phases, the adversarial one included, in one run and in two.
-    make_session(tmp_path / "one", config).train("vae", Budget(steps=10))
-    stopped = make_session(tmp_path / "two", config, rhythm=Rhythm(log_steps=2), report=_stop_at(4))
-    assert stopped.train("vae", Budget(steps=10)) is Outcome.INTERRUPTED
-    session = make_session(tmp_path / "two", config)
-    session.train("vae", Budget(steps=10))
+    prior_trainings(tmp_path / "one", config).vae.train(Budget(steps=10))
+    stopped = prior_trainings(tmp_path / "two", config, rhythm=Rhythm(log_steps=2), report=_stop_at(4))
+    assert stopped.vae.train(Budget(steps=10)) is Outcome.INTERRUPTED
+    training = prior_trainings(tmp_path / "two", config)
+    training.vae.train(Budget(steps=10))
     assert_same_weights(tmp_path / "one" / "vae", tmp_path / "two" / "vae")
-    vae = AutoencoderDC.from_pretrained(session.model / "vae", low_cpu_mem_usage=False)
+    vae = AutoencoderDC.from_pretrained(training.run.model / "vae", low_cpu_mem_usage=False)
     assert vae.config.latent_channels == 4
-    session.train("unet", Budget(steps=1))
-    index = json.loads((session.model / "model_index.json").read_text())
+    training.unet.train(Budget(steps=1))
+    index = json.loads((training.run.model / "model_index.json").read_text())
     assert index["vae"] == ["diffusers", "AutoencoderDC"]
     # A training that begins with its weights takes its architecture over, whatever the settings say.
-    further = make_session(tmp_path / "further", start=session.model)
-    further.train("vae", Budget(steps=1))
+    further = prior_trainings(tmp_path / "further", start=training.run.model)
+    further.vae.train(Budget(steps=1))
     # Both trainings are in the card, in their order.
-    card = write_card(further.model).read_text()
+    card = write_card(further.run.model).read_text()
     assert card.index("## Training the autoencoder\n\n10 steps in") < card.index(
         "## Training the autoencoder, 2\n\n1 steps in"
     )
-    make_session(tmp_path / "further").train("vae", Budget(steps=2))
-    assert json.loads((further.model / "vae" / "config.json").read_text())["_class_name"] == "AutoencoderDC"
+    prior_trainings(tmp_path / "further").vae.train(Budget(steps=2))
+    assert json.loads((further.run.model / "vae" / "config.json").read_text())["_class_name"] == "AutoencoderDC"
 
 
 def test_an_unknown_kind_of_autoencoder_is_said(tmp_path: Path) -> None:
     changed = dataclasses.replace(CONFIG.autoencoder, kind="VQModel")
     with pytest.raises(TrainingError, match="kind must be AutoencoderKL or AutoencoderDC, not 'VQModel'"):
-        make_session(tmp_path, dataclasses.replace(CONFIG, autoencoder=changed)).train("vae", Budget(steps=1))
+        prior_trainings(tmp_path, dataclasses.replace(CONFIG, autoencoder=changed)).vae.train(Budget(steps=1))
 
 
 def _stop_at(step: int) -> Callable[[Report], None]:
@@ -334,9 +333,9 @@ def _stop_at(step: int) -> Callable[[Report], None]:
 
 
 def test_a_time_budget_pauses_and_ends(tmp_path: Path) -> None:
-    paused = make_session(tmp_path, deadline=time.monotonic())
-    assert paused.train("vae", Budget(minutes=60)) is Outcome.PAUSED
-    assert make_session(tmp_path).train("vae", Budget(minutes=0.02)) is Outcome.FINISHED
+    paused = prior_trainings(tmp_path, deadline=time.monotonic())
+    assert paused.vae.train(Budget(minutes=60)) is Outcome.PAUSED
+    assert prior_trainings(tmp_path).vae.train(Budget(minutes=0.02)) is Outcome.FINISHED
     state = load_state(tmp_path / "vae")
     assert state is not None
     assert state.facts["seconds"] >= 0.02 * 60
@@ -349,47 +348,47 @@ def test_a_budget_is_one_positive_number(budget: dict[str, int]) -> None:
 
 
 def test_other_images_do_not_go_on_with_a_training(tmp_path: Path) -> None:
-    make_session(tmp_path).train("vae", Budget(steps=1))
-    other = make_session(tmp_path, crops=small_crops(count=10))
+    prior_trainings(tmp_path).vae.train(Budget(steps=1))
+    other = prior_trainings(tmp_path, crops=small_crops(count=10))
     with pytest.raises(TrainingError, match="begun with different data"):
-        other.train("vae", Budget(steps=2))
+        other.vae.train(Budget(steps=2))
 
 
-def test_a_unet_does_not_go_on_with_other_latents(tmp_path: Path, trained: PriorSession) -> None:
-    make_session(tmp_path, start=trained.model).train("unet", Budget(steps=1))
-    make_session(tmp_path).train("vae", Budget(steps=1))
+def test_a_unet_does_not_go_on_with_other_latents(tmp_path: Path, trained: PriorTrainings) -> None:
+    prior_trainings(tmp_path, start=trained.run.model).unet.train(Budget(steps=1))
+    prior_trainings(tmp_path).vae.train(Budget(steps=1))
     with pytest.raises(TrainingError, match="begun with different encoder"):
-        make_session(tmp_path).train("unet", Budget(steps=2))
+        prior_trainings(tmp_path).unet.train(Budget(steps=2))
 
 
-def test_latents_are_made_once(tmp_path: Path, trained: PriorSession, monkeypatch: pytest.MonkeyPatch) -> None:
-    shutil.copytree(trained.model / "vae", tmp_path / "model" / "vae")
-    (stored,) = trained.out.glob("latents-*.safetensors")
+def test_latents_are_made_once(tmp_path: Path, trained: PriorTrainings, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copytree(trained.run.model / "vae", tmp_path / "model" / "vae")
+    (stored,) = trained.run.out.glob("latents-*.safetensors")
     kept = tmp_path / stored.name
     kept.write_bytes(stored.read_bytes()[:-5])  # as a killed process leaves it: it is not trusted
-    first = make_session(tmp_path, rhythm=Rhythm(log_steps=2), report=_stop_at(2))
-    assert first.train("unet", Budget(steps=6)) is Outcome.INTERRUPTED
+    first = prior_trainings(tmp_path, rhythm=Rhythm(log_steps=2), report=_stop_at(2))
+    assert first.unet.train(Budget(steps=6)) is Outcome.INTERRUPTED
     assert kept.read_bytes() == stored.read_bytes()
     monkeypatch.setattr("rdtrain.prior.latents.make_latents", None)
-    make_session(tmp_path).train("unet", Budget(steps=6))
-    assert_same_weights(tmp_path / "unet", trained.out / "unet")
+    prior_trainings(tmp_path).unet.train(Budget(steps=6))
+    assert_same_weights(tmp_path / "unet", trained.run.out / "unet")
 
 
 def test_a_unet_needs_an_autoencoder(tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match=r"train the part 'vae' in .* first"):
-        make_session(tmp_path).train("unet", Budget(steps=1))
+        prior_trainings(tmp_path).unet.train(Budget(steps=1))
 
 
 def test_nothing_trained_cannot_be_exported(tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match="nothing has been trained"):
-        make_session(tmp_path).export("vae")
+        prior_trainings(tmp_path).vae.export()
 
 
-def test_a_state_can_be_exported_again(tmp_path: Path, trained: PriorSession) -> None:
-    shutil.copytree(trained.out / "vae", tmp_path / "vae")
-    make_session(tmp_path).export("vae")
+def test_a_state_can_be_exported_again(tmp_path: Path, trained: PriorTrainings) -> None:
+    shutil.copytree(trained.run.out / "vae", tmp_path / "vae")
+    prior_trainings(tmp_path).vae.export()
     path = Path("vae", "diffusion_pytorch_model.safetensors")
-    assert (tmp_path / "model" / path).read_bytes() == (trained.model / path).read_bytes()
+    assert (tmp_path / "model" / path).read_bytes() == (trained.run.model / path).read_bytes()
 
 
 def test_a_training_is_not_overwritten(tmp_path: Path) -> None:
@@ -402,10 +401,10 @@ def test_a_training_is_not_overwritten(tmp_path: Path) -> None:
         settle(tmp_path, dataclasses.replace(CONFIG, seed=9), CONFIG, resume=True)
 
 
-def test_the_card_tells_how_it_was_trained(trained: PriorSession) -> None:
-    text = write_card(trained.model).read_text()
+def test_the_card_tells_how_it_was_trained(trained: PriorTrainings) -> None:
+    text = write_card(trained.run.model).read_text()
     assert "12 steps in" in text
     assert "6 steps in" in text
-    assert f"{len(trained.crops.train)} crops of {trained.crops.files[0]} images" in text
+    assert f"{len(trained.vae.recipe.crops.train)} crops of {trained.vae.recipe.crops.files[0]} images" in text
     assert "noise loss 900" in text
-    (trained.model / CARD).unlink()
+    (trained.run.model / CARD).unlink()

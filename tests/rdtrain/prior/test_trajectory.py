@@ -5,8 +5,8 @@ import torch
 
 from rdcodecs.prior import Prior
 from rdcodecs.prior.model import StepHook
-from rdtrain.prior.losses import ms_ssim_loss
-from rdtrain.prior.trajectory import PictureLoss, PictureSettings, draw_walk, predict_at_end
+from rdtrain.core.picture_distance import ms_ssim_loss
+from rdtrain.prior.trajectory import PictureSettings, TrajectoryLoss, draw_walk, predict_at_end
 from small_models import make_unet, make_vae, scheduler_values
 from small_training import l2_distance
 
@@ -75,7 +75,7 @@ def test_the_gradient_goes_through_as_many_predictions_as_are_unrolled() -> None
 
 def test_the_judged_picture_is_one_on_the_way_of_the_sampler() -> None:
     prior = a_prior("v_prediction")
-    loss = PictureLoss(PictureSettings(weight=2.0, pixel_weight=0.5, steps=(3,)), prior, l2_distance)
+    loss = TrajectoryLoss(PictureSettings(weight=2.0, pixel_weight=0.5, steps=(3,)), prior, l2_distance)
     pictures = torch.rand((2, 3, 64, 48), generator=torch.Generator().manual_seed(1)) * 2 - 1
     places = set()
     for seed in range(12):
@@ -95,7 +95,7 @@ def test_the_judged_picture_is_one_on_the_way_of_the_sampler() -> None:
 
 def test_what_is_judged_is_what_the_codec_shows() -> None:
     prior = a_prior("v_prediction")
-    loss = PictureLoss(PictureSettings(weight=1.0, steps=(2,)), prior, l2_distance)
+    loss = TrajectoryLoss(PictureSettings(weight=1.0, steps=(2,)), prior, l2_distance)
     pictures = torch.rand((2, 3, 64, 48), generator=torch.Generator().manual_seed(1)) * 2 - 1
     judged, made = _judged(loss, prior, pictures, factor=0.5)
     wanted = l2_distance(0.5 * made, pictures).mean() + (0.5 * made - pictures).abs().mean()
@@ -107,14 +107,16 @@ def test_structure_is_judged_where_it_has_a_weight() -> None:
     pictures = torch.rand((1, 3, 64, 64), generator=torch.Generator().manual_seed(1)) * 2 - 1
     (plain, _), (structured, made) = (
         _judged(
-            PictureLoss(PictureSettings(weight=2.0, ms_ssim_weight=weight, steps=(2,)), prior, None), prior, pictures
+            TrajectoryLoss(PictureSettings(weight=2.0, ms_ssim_weight=weight, steps=(2,)), prior, None), prior, pictures
         )
         for weight in (0.0, 0.5)
     )
     assert structured - plain == pytest.approx(float(ms_ssim_loss(made, pictures).mean()), rel=1e-4)
 
 
-def _judged(loss: PictureLoss, prior: Prior, pictures: torch.Tensor, factor: float = 1.0) -> tuple[float, torch.Tensor]:
+def _judged(
+    loss: TrajectoryLoss, prior: Prior, pictures: torch.Tensor, factor: float = 1.0
+) -> tuple[float, torch.Tensor]:
     """Return the loss of decoded pictures times a factor, and the pictures as they were decoded."""
     decoded: list[torch.Tensor] = []
 
@@ -131,8 +133,8 @@ def _keep(clean: list[torch.Tensor]) -> StepHook:
 
 
 def test_every_image_of_a_batch_has_its_turn() -> None:
-    loss = PictureLoss(PictureSettings(weight=1.0, begin=0.25, images=2), a_prior("epsilon"), None)
+    loss = TrajectoryLoss(PictureSettings(weight=1.0, begin=0.25, images=2), a_prior("epsilon"), None)
     assert loss.chosen(0, 0.2, 5) is None
     turns = [loss.chosen(step, 0.3, 5) for step in range(5)]
     assert sorted(int(place) for turn in turns if turn is not None for place in turn) == sorted(2 * list(range(5)))
-    assert PictureLoss(PictureSettings(), a_prior("epsilon"), None).chosen(3, 0.9, 5) is None
+    assert TrajectoryLoss(PictureSettings(), a_prior("epsilon"), None).chosen(3, 0.9, 5) is None

@@ -1,8 +1,8 @@
-"""rdbench train: train the models that the diffusion codecs need, one file a model."""
+"""rdbench train: train the models that the diffusion codecs need."""
 
 from typing import TYPE_CHECKING
 
-from rdtrain.commands.train import fusion, perco, prior
+from rdtrain.commands.train.arguments import add_fusion, add_perco, add_prior
 
 if TYPE_CHECKING:
     from rdbench.commands import Commands
@@ -15,5 +15,6 @@ def add_parser(commands: "Commands") -> None:
     """Declare the command."""
     parser = commands.add_parser("train", help="train a model of the diffusion codecs from a folder of images")
     models = parser.add_subparsers(dest="model", metavar="MODEL", required=True)
-    for model in (prior, fusion, perco):
-        model.add_parser(models)
+    add_prior(models)
+    add_fusion(models)
+    add_perco(models)

@@ -1,7 +1,8 @@
-"""Train a hyperprior in a folder, and export it as the codec reads it."""
+"""What stage 1 is trained from and judged by, and what it leaves for the codec to read."""
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import torch
 
@@ -14,14 +15,14 @@ from rdcodecs.prior import Prior
 from rdcodecs.prior.autoencoders import latent_space_digest
 from rdtrain.core.data import Crops
 from rdtrain.core.errors import TrainingError
-from rdtrain.core.log import read_log
-from rdtrain.core.record import record_and_card, training_record
-from rdtrain.core.session import Run, Session, settings_digest
+from rdtrain.core.loop import Run
+from rdtrain.core.picture_distance import Perceptual, perceptual_digest
+from rdtrain.core.recipe import Recipe
+from rdtrain.core.record import record_and_card
 from rdtrain.hyperprior.export import export_hyperprior
 from rdtrain.hyperprior.settings import HyperpriorTrainConfig
 from rdtrain.hyperprior.sketch_loss import PictureEnhancement, SketchLoss
 from rdtrain.hyperprior.task import HyperpriorTask
-from rdtrain.prior.losses import Perceptual, perceptual_digest
 
 _ABOUT = (
     "Encoder, entropy model and auxiliary decoder, trained at all rate levels at once: stage 1 of the codec `fusion`, "
@@ -37,57 +38,61 @@ _SKETCHED = (
 
 
 @dataclass(frozen=True)
-class HyperpriorSession(Session[HyperpriorTask]):
-    """One training in one folder, over any number of runs.
+class HyperpriorRecipe(Recipe[HyperpriorTask]):
+    """Stage 1: encoder, entropy model and auxiliary decoder. ``model/hyperprior/`` gets them.
 
     Attributes:
-        out: its folder. ``stage-1/`` gets states, log and pictures, ``model/hyperprior/`` the exported model.
-        config: what is trained.
+        config: the settings.
         crops: the images.
-        run: where and how.
-        start: folder of a hyperprior to go on from, of the shape that the settings name; it may lack
-            the context model, the sketch decoder or blocks of it, have a sketch decoder that is left out, or round
-            otherwise.
         prior: frozen, in float32, on the device: what sketches are drawn for, where the settings name some.
         perceptual: distance of the pictures that sketches decode to.
         enhancement: of these, before they are judged, if any.
+        start: folder of a hyperprior to go on from, of the shape that the settings name; it may lack
+            the context model, the sketch decoder or blocks of it, have a sketch decoder that is left out, or round
+            otherwise.
     """
 
-    out: Path
+    states: ClassVar[str] = "stage-1"
+
     config: HyperpriorTrainConfig
     crops: Crops
-    run: Run
-    start: Path | None = None
     prior: Prior | None = None
     perceptual: Perceptual | None = None
     enhancement: PictureEnhancement | None = None
+    start: Path | None = None
 
-    @property
-    def _states(self) -> Path:
-        return self.out / "stage-1"
+    def task(self, run: Run) -> HyperpriorTask:
+        """Return the task at its beginning; see `Recipe.task`."""
+        self._check()
+        wanted = self.config.model
+        # So that the weights depend on the seed alone, and the caller's generator is left as it was.
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.config.seed)
+            model = Hyperprior(wanted) if self.start is None else _grown(self.start, wanted)
+        judge = None
+        if self.prior is not None:
+            judge = SketchLoss(self.config.sketch, self.prior, self.perceptual, self.enhancement)
+        return HyperpriorTask(self.config, self.crops, run.device, model, compiled=run.compiled, judge=judge)
 
-    @property
-    def _sketch_prior(self) -> str:
-        return "" if self.prior is None else latent_space_digest(self.prior.vae)
-
-    def _facts(self, task: HyperpriorTask) -> dict[str, str]:
-        facts = {"data": self.crops.digest, "settings": settings_digest(self.config)}
+    def ingredients(self, task: HyperpriorTask) -> dict[str, str]:
+        """Return what tells this training from others; see `Recipe.ingredients`."""
         if self.prior is None:
-            return facts
+            return {}
         judge = {"prior": network_digest(self.prior.vae), "perceptual loss": perceptual_digest(self.perceptual)}
-        return facts | judge | ({} if self.enhancement is None else {"enhancer": self.enhancement.digest})
+        return judge | ({} if self.enhancement is None else {"enhancer": self.enhancement.digest})
 
-    def _write(self, task: HyperpriorTask) -> None:
-        folder = self.out / "model" / FOLDER
-        export_hyperprior(task.average.model, self.crops.train, folder, sketch_prior=self._sketch_prior)
-        facts = training_record(read_log(self._states), self.config, self.crops, str(self.run.device))
+    def export(self, task: HyperpriorTask, run: Run) -> None:
+        """Write the hyperprior with the tables of its entropy coding."""
+        folder = run.model / FOLDER
+        sketch_prior = "" if self.prior is None else latent_space_digest(self.prior.vae)
+        export_hyperprior(task.average.model, self.crops.train, folder, sketch_prior=sketch_prior)
         about = _ABOUT + (_PLAIN if self.prior is None else _SKETCHED)
         if self.enhancement is not None:
             digest = self.enhancement.digest
             about += f" These pictures are judged as an enhancer leaves them, its weights' SHA-256 {digest}."
-        record_and_card(folder, facts, "A hyperprior codec", about)
+        record_and_card(folder, self.record(run), "A hyperprior codec", about)
 
-    def _task(self) -> HyperpriorTask:
+    def _check(self) -> None:
         wanted = self.config.model
         if bool(wanted.sketch_channels) != (self.prior is not None):
             raise TrainingError("sketches are drawn for a prior: model.sketch_channels and a prior go together")
@@ -104,14 +109,6 @@ class HyperpriorSession(Session[HyperpriorTask]):
                 "an enhancer changes the pictures of sketches that are judged: name a prior, with sketch.images and "
                 "fitted_from above 0, or no enhancer"
             )
-        # So that the weights depend on the seed alone, and the caller's generator is left as it was.
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.config.seed)
-            model = Hyperprior(wanted) if self.start is None else _grown(self.start, wanted)
-        judge = None
-        if self.prior is not None:
-            judge = SketchLoss(self.config.sketch, self.prior, self.perceptual, self.enhancement)
-        return HyperpriorTask(self.config, self.crops, self.run.device, model, compiled=self.run.compiled, judge=judge)
 
 
 def _grown(start: Path, wanted: HyperpriorConfig) -> Hyperprior:

@@ -1,4 +1,4 @@
-"""What streams tell of images, without their bytes: what the trainings of stage 2 and 3 begin with."""
+"""The codec as stages 2 and 3 find it: hyperprior and prior, frozen, and what their streams tell of images."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,12 +13,12 @@ from rdcodecs.fusion.sketch import Sketcher
 from rdcodecs.hyperprior.weights import TrainedHyperprior
 from rdcodecs.prior import Prior
 from rdcodecs.prior.features import edit_features
-from rdtrain.core.task import mixed_precision
+from rdtrain.core.precision import mixed_precision
 
 
 @dataclass(frozen=True)
-class CodedBatch:
-    """What the streams of a batch tell, as `Control.prepare` takes it.
+class Conditioning:
+    """What the prior is conditioned on: what the streams of a batch tell, as `Control.prepare` takes it.
 
     Attributes:
         latents: decoded, gain undone, shape (N, M, ...).
@@ -35,26 +35,31 @@ class CodedBatch:
     auxiliary: Tensor | None
     sketch: Tensor | None
 
-    def __getitem__(self, places: Tensor) -> "CodedBatch":
+    def __getitem__(self, places: Tensor) -> "Conditioning":
         auxiliary, sketch = (None if part is None else part[places] for part in (self.auxiliary, self.sketch))
-        return CodedBatch(self.latents[places], self.levels[places], self.size, auxiliary, sketch)
+        return Conditioning(self.latents[places], self.levels[places], self.size, auxiliary, sketch)
 
 
-class Coder:
-    """Codes images as the codec does.
+class FrozenCodec:
+    """Hyperprior and prior, of which nothing moves.
 
     Args:
-        hyperprior: frozen.
-        prior: frozen.
+        hyperprior: on the device.
+        prior: likewise, in float32.
     """
 
     def __init__(self, hyperprior: TrainedHyperprior, prior: Prior) -> None:
-        self._hyperprior, self._prior = hyperprior, prior
+        self.hyperprior, self.prior = hyperprior, prior
         self._sketcher = Sketcher(hyperprior, prior)
 
+    @property
+    def levels(self) -> int:
+        """Number of rate levels."""
+        return self.hyperprior.config.levels
+
     @torch.no_grad()
-    def __call__(self, images: Tensor, levels: Tensor, *, sketched: bool, pictured: bool) -> CodedBatch:
-        """Return what the streams of images would tell.
+    def condition(self, images: Tensor, levels: Tensor, *, sketched: bool, pictured: bool) -> Conditioning:
+        """Return what the streams of images would tell, without their bytes.
 
         Args:
             images: shape (N, 3, H, W) in [-1, 1].
@@ -62,23 +67,23 @@ class Coder:
             sketched: give the sketches too.
             pictured: give the auxiliary pictures too.
         """
-        latents = self._hyperprior.decoded_latents(images, levels)
+        latents = self.hyperprior.decoded_latents(images, levels)
         size = (images.shape[2], images.shape[3])
         auxiliary = sketch = None
         if pictured or (sketched and self._sketcher.needs_picture):
-            auxiliary = self._hyperprior.network.synthesis(latents, levels)[..., : size[0], : size[1]]
+            auxiliary = self.hyperprior.network.synthesis(latents, levels)[..., : size[0], : size[1]]
         if sketched:
             sketch = self._sketcher(latents, levels, size, auxiliary)
-        return CodedBatch(latents, levels, self._prior.latent_size(size), auxiliary, sketch)
+        return Conditioning(latents, levels, self.prior.latent_size(size), auxiliary, sketch)
 
-    def windows(self, coded: CodedBatch) -> list[int]:
+    def windows(self, told: Conditioning) -> list[int]:
         """Return the window of local renormalization of each picture, in pixels."""
-        return windows_at(coded.levels, self._hyperprior.config.levels)
+        return windows_at(told.levels, self.levels)
 
     @contextmanager
-    def steered(self, control: Control, coded: CodedBatch) -> Iterator[None]:
+    def steered(self, control: Control, told: Conditioning) -> Iterator[None]:
         """Let a control steer the prior, within the context, to what streams tell."""
-        with mixed_precision(coded.latents.device):
-            prepared = control.prepare(coded.latents, coded.levels, coded.size, coded.sketch)
-        with edit_features(self._prior.unet, control.edits(prepared)):
+        with mixed_precision(told.latents.device):
+            prepared = control.prepare(told.latents, told.levels, told.size, told.sketch)
+        with edit_features(self.prior.unet, control.edits(prepared)):
             yield

@@ -1,10 +1,10 @@
-"""Train a PerCo in a folder, from a prior, and export it as the codec reads it."""
+"""What a PerCo is trained from and judged by, and what it leaves for the codec to read."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 
@@ -14,15 +14,16 @@ from rdcodecs.prior import load
 from rdcodecs.prior.folder import locate
 from rdtrain.core.data import Crops
 from rdtrain.core.errors import TrainingError
-from rdtrain.core.log import read_log
-from rdtrain.core.record import record_and_card, table, training_record
-from rdtrain.core.session import Run, Session, bring_along, settings_digest
+from rdtrain.core.loop import Run
+from rdtrain.core.picture_distance import Perceptual, perceptual_digest
+from rdtrain.core.recipe import Recipe, bring_along
+from rdtrain.core.record import record_and_card, table
 from rdtrain.perco.index_tables import collect_indices, learn_tables
 from rdtrain.perco.network import PerCoNetwork
 from rdtrain.perco.settings import PerCoTrainConfig
 from rdtrain.perco.task import PerCoTask
 from rdtrain.prior.latents import stored_latents
-from rdtrain.prior.losses import Perceptual, perceptual_digest
+from rdtrain.prior.trajectory import TrajectoryLoss
 
 _SHARED = ("vae", "scheduler", "text_encoder", "tokenizer")
 _COUNTED = 8192
@@ -36,46 +37,31 @@ _ABOUT = (
 
 
 @dataclass(frozen=True)
-class PerCoSession(Session[PerCoTask]):
-    """One training in one folder, over any number of runs.
+class PerCoRecipe(Recipe[PerCoTask]):
+    """A PerCo. ``model/`` gets it, with the parts of the prior that it needs; ``model/perco/`` is what is new.
 
     Attributes:
-        out: its folder. ``perco/`` gets states, log and pictures, ``model/`` the model, with the parts of the prior
-            that it needs; ``model/perco/`` is what is new.
-        config: what is trained.
+        config: the settings.
         crops: the images.
         prior: what to begin from: ``tiny``, a folder or a hub id.
-        run: where and how.
-        perceptual: the perceptual loss, where the settings give it a weight.
+        perceptual: the perceptual loss, where the settings give pictures a weight.
         start: folder of a trained PerCo to go on from, of the rate points that the settings name and a prior of the
             same shape.
     """
 
-    out: Path
+    states: ClassVar[str] = "perco"
+
     config: PerCoTrainConfig
     crops: Crops
     prior: str
-    run: Run
     perceptual: Perceptual | None = None
     start: Path | None = None
 
-    @property
-    def _states(self) -> Path:
-        return self.out / "perco"
-
-    def _facts(self, task: PerCoTask) -> dict[str, str]:
-        return {
-            "data": self.crops.digest,
-            "settings": settings_digest(self.config),
-            "prior": task.origin,
-            "autoencoder": network_digest(task.prior.vae),
-            "perceptual loss": perceptual_digest(self.perceptual),
-        }
-
-    def _task(self) -> PerCoTask:
+    def task(self, run: Run) -> PerCoTask:
+        """Return the task at its beginning; see `Recipe.task`."""
         # In single precision also on a GPU: it is trained under autocast.
-        prior = load(self.prior, dtype=torch.float32, device=self.run.device)
-        latents = stored_latents(self.out, prior.vae, self.crops, self.run.device)
+        prior = load(self.prior, dtype=torch.float32, device=run.device)
+        latents = stored_latents(run.out, prior.vae, self.crops, run.device)
         try:
             points = self.config.rate_points(prior.channels)
         except ValueError as error:
@@ -86,7 +72,41 @@ class PerCoSession(Session[PerCoTask]):
             network = PerCoNetwork(prior.unet, points)
         if self.start is not None:
             self._go_on(network, self.start)
-        return PerCoTask(self.config, latents, self.run.device, network, prior, perceptual=self.perceptual)
+        judge = TrajectoryLoss(self.config.pictures, prior, self.perceptual)
+        return PerCoTask(self.config, latents, run.device, network, prior, judge)
+
+    def ingredients(self, task: PerCoTask) -> dict[str, str]:
+        """Return what tells this training from others; see `Recipe.ingredients`."""
+        return {
+            "prior": task.origin,
+            "autoencoder": network_digest(task.prior.vae),
+            "perceptual loss": perceptual_digest(self.perceptual),
+        }
+
+    def export(self, task: PerCoTask, run: Run) -> None:
+        """Write the model, with the tables that its indices are coded by."""
+        latents = task.latents.train
+        averaged = task.average.model
+        # The averages that codebooks were trained by are no weights: they are taken as they are.
+        for ours, theirs in zip(averaged.points, task.model.points, strict=True):
+            for (_, buffer), (_, trained) in zip(ours.named_buffers(), theirs.named_buffers(), strict=True):
+                buffer.copy_(trained)
+        counted = latents[:: max(1, len(latents) // _COUNTED)]
+        tables = [
+            learn_tables(collect_indices(encoder, counted, run.device), encoder.config.codebook_size)
+            for encoder in averaged.points
+        ]
+        model = run.model
+        save_perco(model / FOLDER, averaged.unet, averaged.points, tables, task.prior.vae)
+        rows = self._rate_points(task)
+        facts = self.record(run)
+        facts["rate_points"] = rows
+        facts["curve"] = [{key: line[key] for key in ("step", "seconds", "loss")} for line in facts["curve"]]
+        record_and_card(model / FOLDER, facts, "PerCo", "\n".join([_ABOUT, "", *table(rows)]))
+        home = locate(self.prior)
+        for part in _SHARED:
+            if (home / part).is_dir():
+                bring_along(home / part, model / part)
 
     def _go_on(self, network: PerCoNetwork, start: Path) -> None:
         unet, encoders = load_networks(start)
@@ -100,30 +120,6 @@ class PerCoSession(Session[PerCoTask]):
             raise TrainingError(f"'{start}' has another U-Net than the prior '{self.prior}'") from error
         for point, encoder in zip(network.points, encoders, strict=True):
             point.load_state_dict(encoder.state_dict())
-
-    def _write(self, task: PerCoTask) -> None:
-        latents = task.latents.train
-        averaged = task.average.model
-        # The averages that codebooks were trained by are no weights: they are taken as they are.
-        for ours, theirs in zip(averaged.points, task.model.points, strict=True):
-            for (_, buffer), (_, trained) in zip(ours.named_buffers(), theirs.named_buffers(), strict=True):
-                buffer.copy_(trained)
-        counted = latents[:: max(1, len(latents) // _COUNTED)]
-        tables = [
-            learn_tables(collect_indices(encoder, counted, self.run.device), encoder.config.codebook_size)
-            for encoder in averaged.points
-        ]
-        model = self.out / "model"
-        save_perco(model / FOLDER, averaged.unet, averaged.points, tables, task.prior.vae)
-        rows = self._rate_points(task)
-        facts = training_record(read_log(self._states), self.config, self.crops, str(self.run.device))
-        facts["rate_points"] = rows
-        facts["curve"] = [{key: line[key] for key in ("step", "seconds", "loss")} for line in facts["curve"]]
-        record_and_card(model / FOLDER, facts, "PerCo", "\n".join([_ABOUT, "", *table(rows)]))
-        home = locate(self.prior)
-        for part in _SHARED:
-            if (home / part).is_dir():
-                bring_along(home / part, model / part)
 
     def _rate_points(self, task: PerCoTask) -> Sequence[Mapping[str, Any]]:
         """Return a row for each rate point, with figures on held-out crops."""
