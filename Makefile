@@ -36,7 +36,7 @@ plots: $(VENV)/.bench ## draw every plot and table again from stored records; no
 report: $(VENV)/.bench ## write report.html of every results folder
 	$(BIN)/rdbench report $(dir $(wildcard results/*/records.csv))
 
-paper: $(VENV)/.bench ## measure what is missing of results/aigc, draw the document's figures, judge its claims
+paper: $(VENV)/.bench ## measure what is missing of results/aigc, draw the paper's figures, judge its claims
 	$(BIN)/rdbench run aigc $(RUN_OPTIONS)
 	$(BIN)/rdbench paper results/aigc
 

@@ -1,1 +1,1 @@
-"""The document's figures and its claims beside what was measured, from the records of one results folder."""
+"""The paper's figures and its claims beside what was measured, from the records of one results folder."""

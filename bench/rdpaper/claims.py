@@ -1,7 +1,7 @@
-"""The document's claims, the statistic that tests each, and the rule by which a measured interval decides it.
+"""The paper's claims, the statistic that tests each, and the rule by which a measured interval decides it.
 
 The claims and their figures are of "Generative Image Coding with Diffusion Prior" (arXiv 2509.13768), its abstract
-and its supplementary material. Where the document uses a word ("marginal", "comparable", "clearly"), the bound that
+and its supplementary material. Where the paper uses a word ("marginal", "comparable", "clearly"), the bound that
 stands for the word is ours, set before there was a record of our codec, and part of the rule that every row carries.
 """
 
@@ -23,9 +23,9 @@ from rdpaper.estimates import (
 )
 
 STEPS = (5, 10, 20, 50)
-"""The document's step counts; 10 is its default."""
+"""The paper's step counts; 10 is its default."""
 LOW_RATE = 0.1
-"""bpp: the document's "very low bitrates" lie below this, and what it says of 5 steps' PSNR above."""
+"""bpp: the paper's "very low bitrates" lie below this, and what it says of 5 steps' PSNR above."""
 MARGINAL = 7.5
 """Percent of BD-rate: what "up to around 7 %" is rounded from."""
 SMALL_DB = 0.25
@@ -63,17 +63,17 @@ class Region:
 
 @dataclass(frozen=True)
 class Claim:
-    """One claim of the document, and how it is tested.
+    """One claim of the paper, and how it is tested.
 
     Attributes:
         key: short name.
         text: what is claimed.
-        document: the document's figure, as it writes it.
+        document: the paper's figure, as it writes it.
         metric: the metric it is about; ``lpips`` is the one that stands for LPIPS.
         statistic: what is measured, in words, with ``{metric}`` for the metric's title.
         unit: of the statistic.
         region: where its whole 95 % interval lies if the claim holds.
-        figure: lowest and highest value that the document gives for the statistic, where it gives one: the
+        figure: lowest and highest value that the paper gives for the statistic, where it gives one: the
             claim's size, judged apart from its direction.
         estimate: gets the statistic from the measured curves, given the metric's name.
     """
@@ -97,7 +97,7 @@ class Claim:
     def rule(self) -> str:
         """When the claim holds, in words."""
         words = self.region.words(self.unit)
-        partly = ", or only a part and it leaves out the document's figure" if self.figure else ""
+        partly = ", or only a part and it leaves out the paper's figure" if self.figure else ""
         return f"holds: the whole interval is {words}; does not: no part of it{partly}; else undecided"
 
     @property
@@ -124,7 +124,7 @@ class Judged:
         metric: title of the metric that was used; empty where there is none.
         estimate: the measured figure; None where there is none.
         verdict: of the claim (its direction, where it has a size as well).
-        size: verdict on the size that the document gives; None where it gives none.
+        size: verdict on the size that the paper gives; None where it gives none.
         notes: what a reader must know, and why a verdict is missing.
     """
 
@@ -166,7 +166,7 @@ def judge(
     A claim holds where the whole 95 % interval of the figure lies in the claim's region, and does not hold where
     none of it does. An interval across the region's edge decides nothing, unless it leaves out the figure that the
     document gives: then the claim does not hold either. The size holds where the claim does and the interval
-    contains the document's figure, and does not hold where the interval leaves that out.
+    contains the paper's figure, and does not hold where the interval leaves that out.
 
     Args:
         estimate: what was measured.
@@ -411,4 +411,4 @@ CLAIMS = (
         (79.0, 79.0),
     ),
 )
-"""Every claim of the document that has a figure or a direction."""
+"""Every claim of the paper that has a figure or a direction."""

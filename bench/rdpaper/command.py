@@ -1,4 +1,4 @@
-"""rdbench paper: the document's figures, and its claims beside what was measured; no codec runs."""
+"""rdbench paper: the paper's figures, and its claims beside what was measured; no codec runs."""
 
 import argparse
 from dataclasses import fields
@@ -25,7 +25,7 @@ def add_parser(commands: "Commands") -> None:
     """Declare the command."""
     parser = commands.add_parser(
         "paper",
-        help="draw the document's figures and set its claims beside what was measured",
+        help="draw the paper's figures and set its claims beside what was measured",
         description="Write RESULTS/paper from records.csv: the figures of 'Generative Image Coding with Diffusion "
         "Prior' (supplementary material) as SVG, PDF and PNG, and claims.csv and claims.md: each of its claims with "
         "its own figure, ours with a confidence interval, and a verdict by a stated rule. No codec runs; what was not "
@@ -43,7 +43,7 @@ def add_parser(commands: "Commands") -> None:
     parser.add_argument(
         "--perceptual",
         metavar="METRIC",
-        help="metric that stands for the document's LPIPS (default: the first of LPIPS and ST-LPIPS that was measured)",
+        help="metric that stands for the paper's LPIPS (default: the first of LPIPS and ST-LPIPS that was measured)",
     )
     parser.set_defaults(execute=execute)
 
@@ -69,7 +69,7 @@ def execute(options: argparse.Namespace) -> int:
 def _table(judged: "Sequence[Judged]") -> Table:
     from rdpaper.tables import claim_rows
 
-    columns = {"claim": "claim", "document": "document", "ours": "ours (95 % CI)", "verdict": "verdict", "size": "size"}
+    columns = {"claim": "claim", "document": "paper", "ours": "ours (95 % CI)", "verdict": "verdict", "size": "size"}
     table = Table(box=None, header_style="bold")
     for title in columns.values():
         table.add_column(title)

@@ -1,4 +1,4 @@
-"""Which measured curve plays which part in the document's comparisons."""
+"""Which measured curve plays which part in the paper's comparisons."""
 
 from dataclasses import fields
 from functools import cached_property
@@ -11,7 +11,7 @@ from rdbench.plots import default_steps
 from rdpaper.labels import Labels
 
 PERCEPTUAL = ("lpips_alex", "lpips_vgg", "lpips_squeeze", "st_lpips_alex", "st_lpips_vgg")
-"""What stands for the document's LPIPS, of which it does not say the backbone: the first that was measured."""
+"""What stands for the paper's LPIPS, of which it does not say the backbone: the first that was measured."""
 
 
 class AbsentError(BenchError):
@@ -27,7 +27,7 @@ class Cast:
         Args:
             records: rows as of records.csv.
             labels: who plays what.
-            perceptual: the metric that stands for the document's LPIPS; by default the first of `PERCEPTUAL`
+            perceptual: the metric that stands for the paper's LPIPS; by default the first of `PERCEPTUAL`
                 that our codec has, or any other part where ours has none.
 
         Raises:
@@ -48,7 +48,7 @@ class Cast:
             raise AbsentError(f"no row has any of the labels of {options}: say which of {have} they are")
 
     def play(self, part: str) -> CurveData:
-        """Return the curve that plays a part: of several step counts the one nearest to the document's 10.
+        """Return the curve that plays a part: of several step counts the one nearest to the paper's 10.
 
         Raises:
             AbsentError: it was not measured.
@@ -91,7 +91,7 @@ class Cast:
 
     @cached_property
     def perceptual(self) -> MetricInfo:
-        """The metric that stands for the document's LPIPS.
+        """The metric that stands for the paper's LPIPS.
 
         Raises:
             AbsentError: neither LPIPS nor ST-LPIPS was measured.
@@ -116,7 +116,7 @@ class Cast:
 
     @property
     def is_lpips(self) -> bool:
-        """Whether the perceptual metric is the document's own, so that its figures can be held against ours."""
+        """Whether the perceptual metric is the paper's own, so that its figures can be held against ours."""
         return self.perceptual.name.startswith("lpips")
 
     def _label(self, part: str) -> str:

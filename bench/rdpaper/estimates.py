@@ -1,4 +1,4 @@
-"""The figures that the document's claims are of, each with a bootstrap interval paired over images."""
+"""The figures that the paper's claims are of, each with a bootstrap interval paired over images."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""What each of the document's figures shows, and one more: decode time against quality."""
+"""What each of the paper's figures shows, and one more: decode time against quality."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -54,7 +54,7 @@ _BY_STEPS = "{metric} of ours by number of denoising steps, and below its differ
 _RD_FIGURES = (
     RDFigure("fig1-psnr", "1a", "psnr", "PSNR of VVC, PerCo and ours", _ALL),
     RDFigure("fig1-ms-ssim", "1b", "ms_ssim", "MS-SSIM of VVC, PerCo and ours", _ALL),
-    RDFigure("fig1-lpips", "1c", "lpips", "{metric} of VVC, PerCo and ours (not in the document)", _ALL),
+    RDFigure("fig1-lpips", "1c", "lpips", "{metric} of VVC, PerCo and ours (not in the paper)", _ALL),
     RDFigure(
         "fig2-ablation",
         "2",
@@ -67,7 +67,7 @@ _RD_FIGURES = (
 )
 _TIME_FIGURE = "fig4-time"
 _TIME_CAPTION = (
-    "Decode time against quality of ours (not in the document): a line is one set of bitstreams, a marker a number of "
+    "Decode time against quality of ours (not in the paper): a line is one set of bitstreams, a marker a number of "
     "denoising steps (10, the default, at the vertical line); times are medians over images and rates"
 )
 
@@ -78,7 +78,7 @@ class Drawn:
 
     Attributes:
         name: of the files, without ending.
-        number: as the document counts them, with its letter.
+        number: as the paper counts them, with its letter.
         caption: one sentence or two, without a full stop.
         files: what was written; empty where there is nothing to draw.
         notes: images averaged, parts that are missing, and why nothing was drawn.

@@ -1,11 +1,11 @@
-"""The parts of the document's comparisons, and the labels that play them."""
+"""The parts of the paper's comparisons, and the labels that play them."""
 
 from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
 class Labels:
-    """The labels of the records that play the document's parts; a curve's full name will do as well."""
+    """The labels of the records that play the paper's parts; a curve's full name will do as well."""
 
     ours: str = field(default="Ours", metadata={"part": "our codec: attentive fusion, with fidelity enhancement"})
     additive: str = field(default="Ours-AE", metadata={"part": "our codec with additive fusion"})

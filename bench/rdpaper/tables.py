@@ -15,9 +15,9 @@ _DECIMALS = {"%": 1, "dB": 2, "": 4}
 _PREAMBLE = """\
 Intervals are of 95 %, by a bootstrap over the images, paired: each resample averages both curves over the same images.
 A claim *holds* where the whole interval lies where its test says. It *does not hold* where no part of the interval
-does, or where only a part does and the interval leaves out the document's own figure. Otherwise these images do not
+does, or where only a part does and the interval leaves out the paper's own figure. Otherwise these images do not
 decide it, and it *cannot be tested here*, as where something was not measured. The *size* holds where the claim does
-and the document's figure is in the interval, and does not where it is not. The bounds that stand for the document's
+and the paper's figure is in the interval, and does not where it is not. The bounds that stand for the paper's
 words ("marginal", "clearly", "comparable") are ours.
 
 A relative BD-quality is the mean difference of the two curves over log rate, over the rates that both cover, divided by
@@ -29,7 +29,7 @@ def claims_csv(judged: Sequence[Judged]) -> str:
     """Return the table of claims.csv, a row a claim.
 
     Columns: claim, text, document, metric, statistic, ours, low, high (of the 95 % interval), unit, n_images, verdict,
-    rule, size, size_rule (empty where the document gives no size), note.
+    rule, size, size_rule (empty where the paper gives no size), note.
     """
     rows = []
     for row in judged:
@@ -62,7 +62,7 @@ def claims_markdown(judged: Sequence[Judged], labels: Labels) -> str:
     """Return the claims as a Markdown table, with what a reader needs to read it."""
     columns = {
         "claim": "Claim",
-        "document": "Document",
+        "document": "Paper",
         "ours": "Ours (95 % interval)",
         "images": "Images",
         "verdict": "Verdict",
@@ -79,7 +79,7 @@ def claim_rows(judged: Sequence[Judged]) -> list[dict[str, str]]:
     """Return the claims as text to show, a dict a claim.
 
     Keys: key, claim, document, ours (figure, unit and interval; "-" where there is none), images, verdict, size
-    ("-" where the document gives none), test (statistic, metric and rule), note. Nothing is escaped for any format.
+    ("-" where the paper gives none), test (statistic, metric and rule), note. Nothing is escaped for any format.
     """
     return [
         {
@@ -125,7 +125,7 @@ def _line(cells: Iterable[str]) -> str:
 
 
 def _renamed(labels: Labels) -> str:
-    """Return which labels of the records play the document's parts."""
+    """Return which labels of the records play the paper's parts."""
     parts = {
         "Ours": labels.ours,
         "Ours-AE": labels.additive,

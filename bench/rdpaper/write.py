@@ -47,8 +47,8 @@ def write_paper(
 
     Args:
         results: the results folder.
-        labels: which labels play the document's parts.
-        perceptual: the metric that stands for the document's LPIPS; see `Cast`.
+        labels: which labels play the paper's parts.
+        perceptual: the metric that stands for the paper's LPIPS; see `Cast`.
         formats: of the figures, of `FORMATS`.
 
     Raises:

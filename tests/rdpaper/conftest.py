@@ -1,4 +1,4 @@
-"""Records of every part that the document compares, by formula."""
+"""Records of every part that the paper compares, by formula."""
 
 from collections.abc import Callable, Mapping
 
@@ -14,7 +14,7 @@ Maker = Callable[..., pd.DataFrame]
 
 @pytest.fixture
 def make() -> Maker:
-    """Return a maker of records in which what the document claims is so, but for what is changed."""
+    """Return a maker of records in which what the paper claims is so, but for what is changed."""
 
     def build(
         *,
@@ -47,7 +47,7 @@ def make() -> Maker:
 
 @pytest.fixture
 def records(make: Maker) -> pd.DataFrame:
-    """Return records in which what the document claims is so."""
+    """Return records in which what the paper claims is so."""
     return make()
 
 

@@ -27,7 +27,7 @@ def results(records, tmp_path):
     return tmp_path
 
 
-def test_the_defaults_are_the_documents_names():
+def test_the_defaults_are_the_papers_names():
     options = parse()
     assert options.results == Path("results/aigc")
     assert Labels(options.ours, options.additive, options.unrenormalized, options.perco) == Labels()

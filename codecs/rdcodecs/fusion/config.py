@@ -22,9 +22,9 @@ class FusionConfig:
         heads: of the attention.
         head_channels: of each head.
         sketch: give the adapter a sketch too, a latent of the prior that the hyperprior draws or that the auxiliary
-            decoder's picture is encoded to; our choice, the document's has none.
+            decoder's picture is encoded to; our choice, the paper's has none.
         span: share of the prior's noise levels, from pure noise down, that it is trained for and that sampling walks
-            through; the clean latents predicted at the last are what is drawn. 1 is DDIM as the document has it.
+            through; the clean latents predicted at the last are what is drawn. 1 is DDIM as the paper has it.
     """
 
     kind: Kind = "attentive"
@@ -38,7 +38,7 @@ class FusionConfig:
 
 
 def fusion_sites(sites: Mapping[str, Site]) -> dict[str, Site]:
-    """Return the places of a U-Net where features are fused: our choice, the document does not name its own.
+    """Return the places of a U-Net where features are fused: our choice, the paper does not name its own.
 
     On the way down the first convolution and every block but the last, whose features are the middle's; the middle;
     and on the way up the last features of each resolution.

@@ -1,6 +1,6 @@
 """Fidelity enhancement by a network: what local renormalization leaves, corrected by what both pictures show.
 
-Our choice: the document's enhancement is a renormalization alone. The diffusion model's picture has the detail, but no
+Our choice: the paper's enhancement is a renormalization alone. The diffusion model's picture has the detail, but no
 more than its autoencoder can hold; the auxiliary decoder's has none of that limit, and is blurred. Where which is to be
 trusted is learnt; and what neither shows, the decoded latents may still tell.
 """

@@ -17,7 +17,7 @@ class AttentiveFusion(nn.Module):
     """Each position of the U-Net's features attends to the adapter's features around it.
 
     The query comes from the U-Net's features, and with them from the noise level and from what has been denoised so
-    far; keys and values come from the adapter's, once for all steps. The document says only that its fusion attends
+    far; keys and values come from the adapter's, once for all steps. The paper says only that its fusion attends
     to both and captures spatial detail and their correlation; 3x3 neighbourhoods, a learned bias for each offset and a
     sink that lets a position take nothing are our choice. The output projection starts at zero, so that before
     training the prior is as it was.

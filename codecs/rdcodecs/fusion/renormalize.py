@@ -1,6 +1,6 @@
 """Distribution renormalization: the colours of what was generated are moved to those of a reference.
 
-The document names the technique and its aim, consistent colour; what follows is our choice. Mean and standard
+The paper names the technique and its aim, consistent colour; what follows is our choice. Mean and standard
 deviation of each colour channel are moved to a reference that either costs nothing (the auxiliary decoder's picture)
 or six bytes (the source's own, in the stream). `local` moves the mean of every neighbourhood instead: what is coarser
 than the neighbourhood is the auxiliary decoder's, what is finer the diffusion model's. `learned` is that and then
@@ -20,7 +20,7 @@ from rdcodecs.hyperprior.statistics import Statistics, statistics
 Renormalization = Literal["auto", "off", "auxiliary", "source", "local", "learned"]
 RENORMALIZATIONS: tuple[Renormalization, ...] = ("auto", "off", "auxiliary", "source", "local", "learned")
 
-# Chosen on held-out training crops: docs/TRAINING-LOG.md, 8, 13 and 21.
+# Chosen on held-out training crops: docs/TRAINING-LOG.md, steps 8, 13 and 21.
 _WIDEST, _NARROWEST = 21, 5
 _NARROW_FROM = 5 / 7
 """Share of the way from the lowest rate level to the highest from which on windows are the narrowest."""

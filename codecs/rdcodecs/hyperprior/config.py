@@ -24,7 +24,7 @@ class HyperpriorConfig:
         context_width: channels of the layers of the context model, by which latents that are decoded first tell of
             the others; 0 for none.
         sketch_channels: of the latent of the diffusion model whose sketch a decoder of its own draws from y; 0 for no
-            such decoder. Our choice: the document's stage 1 knows no diffusion model.
+            such decoder. Our choice: the paper's stage 1 knows no diffusion model.
         sketch_stride: pixels to a sample of that latent, 4, 8 or 16.
         sketch_blocks: residual blocks of that decoder at each of its sizes.
         rounding_offset: f in sign(x)·floor(abs(x) + f) (ties to even), by which the encoder rounds latents less their

@@ -34,7 +34,7 @@ class PictureEnhancement(Protocol):
 
 
 class SketchLoss:
-    """The distortion of sketches; our choice, the document's stage 1 judges pixels alone.
+    """The distortion of sketches; our choice, the paper's stage 1 judges pixels alone.
 
     A stream of given length then holds what the diffusion model's latents need, and not only what squared error
     rewards.

@@ -30,7 +30,7 @@ _RAMP = 0.03
 class HyperpriorTask(Learner[Hyperprior]):
     """The hyperprior in training.
 
-    The loss is the document's, L = sum over levels of R_s + lambda_s·D_s, with two choices of ours: each image of a
+    The loss is the paper's, L = sum over levels of R_s + lambda_s·D_s, with two choices of ours: each image of a
     batch is coded at one level, drawn at random, and its term is divided by the root of its lambda; the loss at the
     highest rate would otherwise be some twenty times that at the lowest, and drown it.
 
