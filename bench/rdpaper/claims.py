@@ -12,7 +12,7 @@ from enum import StrEnum
 
 from rdbench.curves import CurveData
 from rdbench.errors import BenchError
-from rdpaper.curves import Cast
+from rdpaper.curves import PaperCurves
 from rdpaper.estimates import (
     Estimate,
     largest_saving,
@@ -85,7 +85,7 @@ class Claim:
     statistic: str
     unit: str
     region: Region
-    estimate: Callable[[Cast, str], Estimate]
+    estimate: Callable[[PaperCurves, str], Estimate]
     figure: tuple[float, float] | None = None
 
     def test(self, metric: str) -> str:
@@ -136,21 +136,21 @@ class Judged:
     notes: tuple[str, ...] = ()
 
 
-def judge_claims(cast: Cast) -> list[Judged]:
+def judge_claims(paper: PaperCurves) -> list[Judged]:
     """Return every claim of `CLAIMS` with the verdict of the measured curves."""
-    return [_judged(claim, cast) for claim in CLAIMS]
+    return [_judged(claim, paper) for claim in CLAIMS]
 
 
-def _judged(claim: Claim, cast: Cast) -> Judged:
+def _judged(claim: Claim, paper: PaperCurves) -> Judged:
     untested = None if claim.figure is None else Verdict.UNTESTED
     title = ""
     try:
-        metric = cast.metric(claim.metric)
+        metric = paper.metric(claim.metric)
         title = metric.title
-        estimate = claim.estimate(cast, metric.name)
+        estimate = claim.estimate(paper, metric.name)
     except BenchError as error:
         return Judged(claim, title, None, Verdict.UNTESTED, untested, (str(error),))
-    same_metric = claim.metric != "lpips" or cast.is_lpips
+    same_metric = claim.metric != "lpips" or paper.is_lpips
     verdict, size, reasons = judge(estimate, claim, same_metric=same_metric)
     if not same_metric:
         sizes = ", so that sizes do not compare" if claim.figure else ""
@@ -200,12 +200,12 @@ def judge(
 _Figure = Callable[[CurveData, CurveData, str], Estimate]
 
 
-def _against(part: str, figure: _Figure) -> Callable[[Cast, str], Estimate]:
+def _against(part: str, figure: _Figure) -> Callable[[PaperCurves, str], Estimate]:
     """Return the estimate of our codec against another part; "vvc" is VTM, or the other VVC encoder."""
 
-    def estimate(cast: Cast, metric: str) -> Estimate:
-        test = cast.play("ours")
-        anchor = cast.vvc(metric) if part == "vvc" else cast.play(part)
+    def estimate(paper: PaperCurves, metric: str) -> Estimate:
+        test = paper.play("ours")
+        anchor = paper.vvc(metric) if part == "vvc" else paper.play(part)
         result = figure(anchor, test, metric)
         notes = [f"VVC is {anchor.name}"] if part == "vvc" else []
         if anchor.steps != test.steps and not math.isnan(anchor.steps) and not math.isnan(test.steps):
@@ -215,9 +215,9 @@ def _against(part: str, figure: _Figure) -> Callable[[Cast, str], Estimate]:
     return estimate
 
 
-def _steps(fewer: int, more: int, figure: _Figure) -> Callable[[Cast, str], Estimate]:
+def _steps(fewer: int, more: int, figure: _Figure) -> Callable[[PaperCurves, str], Estimate]:
     """Return the estimate of more steps against fewer, of our codec."""
-    return lambda cast, metric: figure(cast.ours(fewer), cast.ours(more), metric)
+    return lambda paper, metric: figure(paper.ours(fewer), paper.ours(more), metric)
 
 
 def _lowest_rate(fewer: CurveData, more: CurveData, metric: str) -> Estimate:

@@ -18,7 +18,7 @@ class AbsentError(BenchError):
     """What a figure or a claim needs was not measured."""
 
 
-class Cast:
+class PaperCurves:
     """The curves of some records by the part they play, and the metric that stands for LPIPS."""
 
     def __init__(self, records: pd.DataFrame, labels: Labels | None = None, *, perceptual: str | None = None) -> None:

@@ -12,7 +12,7 @@ from rdbench.drawing import DrawnCurve, NothingToDrawError, Style
 from rdbench.errors import BenchError
 from rdbench.plots import DEFAULT_STEPS, measured_curves
 from rdpaper.claims import STEPS
-from rdpaper.curves import AbsentError, Cast
+from rdpaper.curves import AbsentError, PaperCurves
 from rdpaper.drawing import FORMATS, TimeLine, draw_rd, draw_times
 
 # Okabe and Ito's colours, made to be told apart with any common colour vision deficiency
@@ -91,19 +91,19 @@ class Drawn:
     notes: tuple[str, ...]
 
 
-def draw_figures(cast: Cast, folder: Path, formats: Sequence[str] = FORMATS) -> list[Drawn]:
+def draw_figures(paper: PaperCurves, folder: Path, formats: Sequence[str] = FORMATS) -> list[Drawn]:
     """Draw every figure of which there is something; files of those that there is nothing of any more are removed.
 
     Args:
-        cast: the measured curves.
+        paper: the measured curves.
         folder: of the files; made if need be.
         formats: of `FORMATS`.
 
     Raises:
         DrawError: the files cannot be written.
     """
-    drawn = [_rd_figure(figure, cast, folder, formats) for figure in _RD_FIGURES]
-    drawn.append(_time_figure(cast, folder, formats))
+    drawn = [_rd_figure(figure, paper, folder, formats) for figure in _RD_FIGURES]
+    drawn.append(_time_figure(paper, folder, formats))
     written = {file for figure in drawn for file in figure.files}
     for figure in drawn:
         for ending in FORMATS:
@@ -112,25 +112,25 @@ def draw_figures(cast: Cast, folder: Path, formats: Sequence[str] = FORMATS) -> 
     return drawn
 
 
-def _rd_figure(figure: RDFigure, cast: Cast, folder: Path, formats: Sequence[str]) -> Drawn:
+def _rd_figure(figure: RDFigure, paper: PaperCurves, folder: Path, formats: Sequence[str]) -> Drawn:
     caption = figure.caption
     curves: dict[str, CurveData] = {}
     styles: dict[str, Style] = {}
     notes: list[str] = []
     try:
-        metric = cast.metric(figure.metric)
+        metric = paper.metric(figure.metric)
     except AbsentError as error:
         return Drawn(figure.name, figure.number, caption.format(metric="LPIPS"), (), (str(error),))
     caption = caption.format(metric=metric.title)
     for part in figure.shown:
         try:
-            data = cast.ours(part) if isinstance(part, int) else cast.play(part)
+            data = paper.ours(part) if isinstance(part, int) else paper.play(part)
         except BenchError as error:
             notes.append(str(error))
         else:
             name, style = _LOOKS[part]
             curves[name], styles[name] = data, style
-    measured, found = measured_curves(list(curves.values()), metric.name, cast.dataset)
+    measured, found = measured_curves(list(curves.values()), metric.name, paper.dataset)
     by_curve = {curve.name: curve for curve in measured}
     lines = [
         DrawnCurve(name, curve.bpp, curve.quality, styles[name], np.ones(len(curve.bpp), bool))
@@ -145,19 +145,19 @@ def _rd_figure(figure: RDFigure, cast: Cast, folder: Path, formats: Sequence[str
     return Drawn(figure.name, figure.number, caption, tuple(files), tuple(dict.fromkeys([*found, *notes])))
 
 
-def _time_figure(cast: Cast, folder: Path, formats: Sequence[str]) -> Drawn:
+def _time_figure(paper: PaperCurves, folder: Path, formats: Sequence[str]) -> Drawn:
     notes: list[str] = []
     curves: list[CurveData] = []
     for count in STEPS:
         try:
-            curves.append(cast.ours(count))
+            curves.append(paper.ours(count))
         except BenchError as error:
             notes.append(str(error))
     panels: list[tuple[MetricInfo, list[TimeLine]]] = []
     try:
         seconds = _seconds(curves)
         for name in ("psnr", "lpips"):
-            metric = cast.metric(name)
+            metric = paper.metric(name)
             lines, images = _time_lines(curves, metric.name)
             panels.insert(0, (metric, lines))
             notes.append(f"{metric.title}: mean over {images} images")

@@ -8,7 +8,7 @@ from rdbench.drawing import DrawError
 from rdbench.files import atomic_text
 from rdbench.records import load_records
 from rdpaper.claims import Judged, judge_claims
-from rdpaper.curves import Cast
+from rdpaper.curves import PaperCurves
 from rdpaper.drawing import FORMATS
 from rdpaper.figures import Drawn, draw_figures
 from rdpaper.labels import Labels
@@ -48,7 +48,7 @@ def write_paper(
     Args:
         results: the results folder.
         labels: which labels play the paper's parts.
-        perceptual: the metric that stands for the paper's LPIPS; see `Cast`.
+        perceptual: the metric that stands for the paper's LPIPS; see `PaperCurves`.
         formats: of the figures, of `FORMATS`.
 
     Raises:
@@ -58,17 +58,17 @@ def write_paper(
         DrawError: the files cannot be written.
     """
     folder = Path(results)
-    cast = Cast(load_records(folder), labels, perceptual=perceptual)
+    paper = PaperCurves(load_records(folder), labels, perceptual=perceptual)
     out = folder / FOLDER
-    judged = judge_claims(cast)
+    judged = judge_claims(paper)
     try:
         out.mkdir(exist_ok=True)
     except OSError as error:
         raise DrawError(f"cannot write '{out}': {error.strerror or error}") from error
-    drawn = draw_figures(cast, out, formats)
+    drawn = draw_figures(paper, out, formats)
     texts = {
         CSV: claims_csv(judged),
-        MARKDOWN: claims_markdown(judged, cast.labels) + "\n" + figures_markdown(drawn),
+        MARKDOWN: claims_markdown(judged, paper.labels) + "\n" + figures_markdown(drawn),
     }
     for name, text in texts.items():
         with atomic_text(out / name) as file:

@@ -11,7 +11,7 @@ import pytest
 from rdbench.curves import CurveError
 from rdbench.errors import BenchError
 from rdpaper.claims import CLAIMS, Claim, Region, Verdict, judge, judge_claims
-from rdpaper.curves import AbsentError, Cast
+from rdpaper.curves import AbsentError, PaperCurves
 from rdpaper.estimates import Estimate
 from rdpaper.labels import Labels
 from rdpaper.tables import claim_rows, claims_csv, claims_markdown
@@ -21,7 +21,7 @@ HOLDS, FAILS, UNTESTED = Verdict.HOLDS, Verdict.FAILS, Verdict.UNTESTED
 
 def verdicts(records, labels=None, **options):
     """Return each claim's judgement by its key."""
-    return {row.claim.key: row for row in judge_claims(Cast(records, labels, **options))}
+    return {row.claim.key: row for row in judge_claims(PaperCurves(records, labels, **options))}
 
 
 def claim(region, figure=None, metric="lpips"):
@@ -163,35 +163,35 @@ def test_two_images_decide_nothing(make):
 
 
 def test_of_several_step_counts_the_one_nearest_to_ten_is_compared(records):
-    cast = Cast(records)
-    assert cast.play("ours").name == "Ours, 10 steps"
+    paper = PaperCurves(records)
+    assert paper.play("ours").name == "Ours, 10 steps"
     assert "perco with 20 steps, Ours with 10" in verdicts(records)["ms-ssim-perco"].notes
     more = pd.concat([records, records[records["label"] == "perco"].assign(steps=8.0)])
-    assert Cast(more).play("perco").name == "perco, 8 steps"
-    assert Cast(more, Labels(perco="perco, 20 steps")).play("perco").name == "perco, 20 steps"
+    assert PaperCurves(more).play("perco").name == "perco, 8 steps"
+    assert PaperCurves(more, Labels(perco="perco, 20 steps")).play("perco").name == "perco, 20 steps"
 
 
 def test_a_label_that_is_ambiguous(records):
     other = records[records["label"] == "Ours-AE"].assign(options='{"eta": 1}')
-    cast = Cast(pd.concat([records, other]))
+    paper = PaperCurves(pd.concat([records, other]))
     with pytest.raises(BenchError, match=r"'Ours-AE' has several curves, name one of them as the label: Ours-AE, eta"):
-        cast.play("additive")
-    row = {row.claim.key: row for row in judge_claims(cast)}["attentive-rate"]
+        paper.play("additive")
+    row = {row.claim.key: row for row in judge_claims(paper)}["attentive-rate"]
     assert row.verdict is UNTESTED
     assert "has several curves" in row.notes[0]
 
 
 def test_labels_that_no_row_has(records):
     with pytest.raises(AbsentError, match=r"no row has any of the labels of --ours a.*: say which of avif they are"):
-        Cast(records[records["label"] == "vtm"].assign(label="avif"), Labels(ours="a"))
+        PaperCurves(records[records["label"] == "vtm"].assign(label="avif"), Labels(ours="a"))
     with pytest.raises(CurveError, match="unknown metric 'lpip'"):
-        Cast(records, perceptual="lpip")
+        PaperCurves(records, perceptual="lpip")
 
 
 def test_the_tables_say_the_same(records):
     records.loc[records["label"] == "Ours", "label"] = "A|B"
     labels = Labels(ours="A|B")
-    judged = judge_claims(Cast(records[records["label"] != "perco"], labels))
+    judged = judge_claims(PaperCurves(records[records["label"] != "perco"], labels))
     rows = list(csv.DictReader(io.StringIO(claims_csv(judged))))
     assert [row["claim"] for row in rows] == [claim.key for claim in CLAIMS]
     by_key = {row["claim"]: row for row in rows}

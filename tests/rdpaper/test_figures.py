@@ -13,7 +13,7 @@ import rdpaper.figures
 from formula_records import make_records
 from rdbench.curves import metric_info
 from rdbench.drawing import DrawError, DrawnCurve, Style
-from rdpaper.curves import Cast
+from rdpaper.curves import PaperCurves
 from rdpaper.drawing import TimeLine, draw_rd, draw_times
 from rdpaper.figures import draw_figures
 
@@ -48,7 +48,7 @@ def line(name, bpp, quality, marker="s"):
 
 
 def test_what_the_figures_compare(records, drawn, tmp_path):
-    figures = draw_figures(Cast(records), tmp_path)
+    figures = draw_figures(PaperCurves(records), tmp_path)
     assert [figure.name for figure in figures] == NAMES
     whole = {"Ours", "PerCo", "VVC (VTM)", "VVC (vvenc)"}
     for name in NAMES[:3]:
@@ -67,7 +67,7 @@ def test_what_the_figures_compare(records, drawn, tmp_path):
 
 def test_decode_time_against_quality_at_matched_rates(records, drawn, tmp_path):
     records.loc[records["image"] == "img00.png", "decode_s"] = 1000  # once the machine was busy
-    figure = draw_figures(Cast(records), tmp_path)[-1]
+    figure = draw_figures(PaperCurves(records), tmp_path)[-1]
     steps, seconds, panels = drawn["fig4-time"]
     assert steps == [5, 10, 20, 50]
     np.testing.assert_allclose(seconds, [1.0, 1.5, 2.5, 5.5])
@@ -83,7 +83,9 @@ def test_decode_time_against_quality_at_matched_rates(records, drawn, tmp_path):
 
 def test_what_is_missing_is_left_out_and_said(records, drawn, tmp_path):
     records = records[~records["label"].isin(["perco", "Ours-AE"]) & (records["steps"] != 20)]
-    figures = {figure.name: figure for figure in draw_figures(Cast(records.drop(columns="lpips_alex")), tmp_path)}
+    figures = {
+        figure.name: figure for figure in draw_figures(PaperCurves(records.drop(columns="lpips_alex")), tmp_path)
+    }
     assert set(drawn["fig1-psnr"]) == {"Ours", "VVC (VTM)", "VVC (vvenc)"}
     assert "'perco' was not measured" in figures["fig1-psnr"].notes
     assert "mean over 6 images of formula" in figures["fig1-psnr"].notes
@@ -98,7 +100,7 @@ def test_what_is_missing_is_left_out_and_said(records, drawn, tmp_path):
 def test_figures_that_cannot_be_drawn_any_more_are_removed(drawn, tmp_path):
     for name in ("fig2-ablation.svg", "fig4-time.png", "mine.svg"):
         (tmp_path / name).write_text("old")
-    figures = {figure.name: figure for figure in draw_figures(Cast(make_records({"vtm": (1, 0)})), tmp_path)}
+    figures = {figure.name: figure for figure in draw_figures(PaperCurves(make_records({"vtm": (1, 0)})), tmp_path)}
     assert set(drawn) == {"fig1-psnr", "fig1-ms-ssim", "fig1-lpips"}
     assert [file.name for file in tmp_path.iterdir()] == ["mine.svg"]
     assert figures["fig2-ablation"].notes[0] == "'Ours' was not measured"
@@ -107,13 +109,13 @@ def test_figures_that_cannot_be_drawn_any_more_are_removed(drawn, tmp_path):
 
 def test_no_time_figure_without_times_or_common_images(records, drawn, tmp_path):
     records.loc[records["steps"] == 50, "decode_s"] = np.nan
-    figure = draw_figures(Cast(records), tmp_path)[-1]
+    figure = draw_figures(PaperCurves(records), tmp_path)[-1]
     assert figure.files == ()
     assert figure.notes == ("the decode time of Ours, 50 steps is not known",)
     records["decode_s"] = 1.0
     records = records[~((records["label"] == "Ours") & (records["image"] < "img03.png") & (records["steps"] == 50))]
     records = records[~((records["label"] == "Ours") & (records["image"] > "img02.png") & (records["steps"] != 50))]
-    figure = draw_figures(Cast(records), tmp_path)[-1]
+    figure = draw_figures(PaperCurves(records), tmp_path)[-1]
     assert figure.notes == ("the step counts have no image and rate with psnr in common",)
 
 

@@ -1,13 +1,14 @@
 """The log of a training: JSON lines, TensorBoard event files and pictures."""
 
+import importlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from PIL.Image import fromarray
 
-from rdcodecs.codec import Image
-from rdcodecs.optional import require
+from rdcodecs.codec import Image, MissingDependencyError
 
 LINES = "log.jsonl"
 
@@ -30,8 +31,7 @@ class TrainLog:
         self._path = folder / LINES
         kept = [line for line in read_log(folder) if line["step"] <= step]
         self._path.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
-        writer = require("torch.utils.tensorboard").SummaryWriter
-        self._board = writer(str(folder / "tensorboard"), purge_step=step + 1 if step else None)
+        self._board = _summary_writer()(str(folder / "tensorboard"), purge_step=step + 1 if step else None)
 
     def values(self, kind: str, step: int, seconds: float, values: Mapping[str, float]) -> None:
         """Log numbers.
@@ -58,6 +58,14 @@ class TrainLog:
     def close(self) -> None:
         """Finish the event files."""
         self._board.close()
+
+
+def _summary_writer() -> Any:
+    try:
+        return importlib.import_module("torch.utils.tensorboard").SummaryWriter
+    except ImportError as error:
+        reason = " ".join(str(error).split())
+        raise MissingDependencyError(f'training needs TensorBoard ({reason}): pip install "rdbench[train]"') from error
 
 
 def read_log(folder: Path) -> list[dict[str, float]]:

@@ -14,6 +14,7 @@ from rdcodecs.hyperprior.transforms import SketchDecoder
 from rdcodecs.hyperprior.weights import load_hyperprior, trainable_hyperprior
 from rdcodecs.pixels import to_tensor
 from rdcodecs.prior import load
+from rdcodecs.prior.autoencoders import latent_space_digest
 from rdtrain.core.errors import TrainingError
 from rdtrain.core.log import read_log
 from rdtrain.core.loop import Budget
@@ -87,10 +88,10 @@ def test_encoder_and_sketches_learn_and_the_prior_stays(small_prior: Path, tmp_p
     settings = {"sketch": sketch, "fitted_from": 1}
     training = hyperprior_training(tmp_path, prior=small_prior, settings=settings, log_steps=1)
     assert training.recipe.prior is not None
-    before = {name: value.clone() for name, value in training.prior.vae.state_dict().items()}
+    before = {name: value.clone() for name, value in training.recipe.prior.vae.state_dict().items()}
     fresh = training.task().model.state_dict()
     training.train(Budget(steps=40))
-    assert all(torch.equal(value, before[name]) for name, value in training.prior.vae.state_dict().items())
+    assert all(torch.equal(value, before[name]) for name, value in training.recipe.prior.vae.state_dict().items())
     state = load_state(tmp_path / "stage-1")
     assert state is not None
     for name in ("sketch.tail.weight", "sketch.head.weight", "analysis.head.weight"):
@@ -101,7 +102,7 @@ def test_encoder_and_sketches_learn_and_the_prior_stays(small_prior: Path, tmp_p
     assert {"sketch_0", "sketch_1", "sketch_l1_0"} <= log[-1].keys()
     # What comes out says which autoencoder its sketches are for, and is a codec as without them.
     trained = load_hyperprior(tmp_path / "model" / "hyperprior")
-    assert trained.sketch_prior == training._sketch_prior
+    assert trained.sketch_prior == latent_space_digest(training.recipe.prior.vae)
     codec = HyperpriorCodec(weights=str(tmp_path / "model"), device="cpu")
     assert codec.decode(codec.encode(picture(50, 70), 1)).shape == (50, 70, 3)
 

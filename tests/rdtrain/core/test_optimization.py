@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from rdtrain.core.average import Average
-from rdtrain.core.task import schedule
+from rdtrain.core.optimization import schedule
 
 
 def test_schedule() -> None:
