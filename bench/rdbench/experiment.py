@@ -8,10 +8,11 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from rdbench.describing import NotDescribedError, describe_all, describe_codec
 from rdbench.errors import BenchError, did_you_mean
 from rdbench.metrics import metric_class
-from rdcodecs import Codec, CodecError, MissingDependencyError, RateError, load_codec
-from rdcodecs.registry import UnknownCodecError, codec_class
+from rdcodecs import CodecError, MissingDependencyError, RateError, RateSpec
+from rdcodecs.registry import UnknownCodecError
 
 Rate = Annotated[float, Field(allow_inf_nan=False)]
 
@@ -65,6 +66,10 @@ class Experiment(BaseModel):
         description="Published curves drawn dashed, e.g. `published/compressai-kodak/vtm`.",
     )
     timeout: float = Field(default=3600, gt=0, description="Seconds one encode with its decodes may take.")
+    verify: bool = Field(
+        default=True,
+        description="Decode one bitstream of each codec configuration a second time, in a fresh process, and compare.",
+    )
 
 
 class _Loader(yaml.SafeLoader):
@@ -122,7 +127,9 @@ def resolve(experiment: Experiment) -> Experiment:
     Raises:
         BenchError: one line saying what does not exist or is out of range.
     """
-    entries = [resolve_entry(entry) for entry in experiment.codecs]
+    limit = experiment.timeout
+    describe_all([(entry.codec, entry.options) for entry in experiment.codecs], limit_s=limit)
+    entries = [resolve_entry(entry, limit_s=limit) for entry in experiment.codecs]
     labels = [entry.label for entry in entries]
     for label in labels:
         if labels.count(label) > 1:
@@ -136,35 +143,57 @@ def resolve(experiment: Experiment) -> Experiment:
     return experiment.model_copy(update={"codecs": entries})
 
 
-def resolve_entry(entry: CodecEntry) -> CodecEntry:
-    """Fill in an entry's label and rates, and check it against its codec."""
+def resolve_entry(entry: CodecEntry, *, limit_s: float = 3600.0) -> CodecEntry:
+    """Fill in an entry's label and rates, and check it against its codec.
+
+    A codec that cannot be made for a reason that is no error of the experiment is let pass: the run says what it is,
+    and the others go on.
+
+    Args:
+        entry: what the experiment asks for.
+        limit_s: seconds that a codec which does not ship may take to be loaded.
+    """
+    left_out = entry.model_copy(update={"label": entry.label or entry.codec})
     try:
-        cls = codec_class(entry.codec)
-        load_codec(entry.codec, **entry.options)
+        codec = describe_codec(entry.codec, entry.options, limit_s=limit_s, complete=False)
     except MissingDependencyError:
-        # Not an error of the experiment: the run says what is missing, and other codecs go on.
-        return entry.model_copy(update={"label": entry.label or entry.codec})
+        return left_out
     except UnknownCodecError as error:
         raise ExperimentError(str(error)) from error
+    except NotDescribedError as error:
+        if error.kind == UnknownCodecError.__name__:
+            raise ExperimentError(str(error)) from error
+        if not _is_about_options(entry, error):
+            return left_out
+        raise ExperimentError(f"codec '{entry.codec}': {error}") from error
     except (CodecError, TypeError, ValueError) as error:
         raise ExperimentError(f"codec '{entry.codec}': {error}") from error
-    rates = entry.rates or list(cls.default_rates)
+    except Exception:  # a codec that ships has a bug on this machine
+        return left_out
+    rates = entry.rates or list(codec.default_rates)
     if not rates:
-        raise ExperimentError(f"codec '{entry.codec}' has no default rates: give `rates:` ({_rate_hint(cls)})")
+        raise ExperimentError(f"codec '{entry.codec}' has no default rates: give `rates:` ({_rate_hint(codec.rate)})")
     for rate in rates:
         try:
-            cls.rate.validate(rate)
+            codec.rate.validate(rate)
         except RateError as error:
             raise ExperimentError(f"codec '{entry.codec}': {error}") from error
     for option in entry.decode:
-        if option not in cls.decode_options:
+        if option not in codec.decode_options:
             kind = f"decode option of codec '{entry.codec}'"
             raise ExperimentError(
-                did_you_mean(kind, option, cls.decode_options)
-                if cls.decode_options
+                did_you_mean(kind, option, codec.decode_options)
+                if codec.decode_options
                 else f"codec '{entry.codec}' has no decode options, so no '{option}'"
             )
-    return entry.model_copy(update={"label": entry.label or cls.name, "rates": rates})
+    return entry.model_copy(update={"label": entry.label or codec.name, "rates": rates})
+
+
+def _is_about_options(entry: CodecEntry, error: NotDescribedError) -> bool:
+    """Whether a codec of one's own refuses the options that the experiment gives."""
+    if error.stage != "__init__" or error.base == MissingDependencyError.__name__:
+        return False
+    return error.base is not None or (bool(entry.options) and error.kind in {"TypeError", "ValueError"})
 
 
 def decode_variants(entry: CodecEntry, defaults: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -176,8 +205,7 @@ def decode_variants(entry: CodecEntry, defaults: Mapping[str, Any]) -> list[dict
     return variants
 
 
-def _rate_hint(cls: type[Codec]) -> str:
-    spec = cls.rate
+def _rate_hint(spec: RateSpec) -> str:
     high = "" if math.isinf(spec.high) else f" to {spec.high:g}"
     return f"{spec.name} {spec.low:g}{high}"
 

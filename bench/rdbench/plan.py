@@ -6,34 +6,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from rdbench.available import ReadyCodec, available_entries, available_metrics
 from rdbench.datasets import ImageError, Item
-from rdbench.experiment import CodecEntry, Experiment, decode_variants
-from rdbench.keys import canonical_json, cell_key, digest, encode_key
+from rdbench.experiment import Experiment
+from rdbench.keys import cell_key, digest, encode_key
 from rdbench.ledger import Cell
 from rdbench.measure import Task
-from rdbench.metrics import DerivedMetric, MetricUnavailableError, metric_class
-from rdcodecs import CodecError, load_codec
-
-
-@dataclass(frozen=True)
-class ReadyCodec:
-    """An entry whose codec can run on this machine.
-
-    Attributes:
-        entry: what the experiment asks for.
-        name: the codec's own name.
-        fingerprint: what decides its output.
-        digest: the fingerprint's digest.
-        variants: the decode options wanted, each complete, with their canonical JSON.
-        wants_caption: whether its bitstreams depend on the text beside an image.
-    """
-
-    entry: CodecEntry
-    name: str
-    fingerprint: Mapping[str, Any]
-    digest: str
-    variants: Sequence[tuple[dict[str, Any], str]]
-    wants_caption: bool = False
 
 
 @dataclass
@@ -74,6 +52,7 @@ def make_plan(
     *,
     keep: Path | None = None,
     force: bool = False,
+    memory: int | None = None,
 ) -> Plan:
     """Work out what is to be measured.
 
@@ -84,15 +63,17 @@ def make_plan(
         known: the ledger's cells by key.
         keep: folder for bitstreams and reconstructions, or None.
         force: measure everything, known or not.
+        memory: bytes that a codec's process may use with its children; None for no limit.
     """
     plan = Plan(images=len(items))
     plan.metrics, lines = available_metrics(experiment.metrics)
     plan.missing += lines
-    plan.codecs, lines = available_entries(experiment.codecs)
+    plan.codecs, lines = available_entries(experiment.codecs, limit_s=experiment.timeout)
     plan.missing += lines
     metric_digests = plan.metric_digests
     by_stream = _by_stream(known.values()) if keep else {}
     images = [_image_digest(item) for item in items]
+    verified: set[str] = set()
     for item, image in zip(items, images, strict=True):
         for group in _bitstreams(plan.codecs.values(), dataset, item, image):
             plan.planned += group
@@ -101,26 +82,33 @@ def make_plan(
             wanted = list({cell.key: cell for cell in wanted}.values())
             if not wanted:
                 continue
+            ready = plan.codecs[wanted[0].label]
             kept = None if force else by_stream.get(wanted[0].encode_key)
             plan.tasks.append(
                 Task(
                     item=item,
-                    codec=plan.codecs[wanted[0].label].entry.codec,
+                    codec=ready.entry.codec,
                     image_digest=image,
                     cells=tuple(wanted),
                     metrics=metric_digests,
-                    timeout=experiment.timeout,
+                    time_limit=experiment.timeout,
+                    fingerprint=ready.fingerprint,
+                    metric_fingerprints=plan.metrics,
+                    costly=ready.costly,
+                    verify=experiment.verify and ready.digest not in verified,
+                    memory=memory,
                     keep=keep,
                     known_encode_s=kept.encode_s if kept else None,
                     stream_digest=kept.stream if kept else "",
                 )
             )
+            verified.add(ready.digest)
     plan.known = len({cell.key for cell in plan.planned}) - sum(len(task.cells) for task in plan.tasks)
 
     # What a run writes follows from these and the ledger alone.
     plan.digest = digest(
         [
-            experiment.model_dump(mode="json"),
+            experiment.model_dump(mode="json", exclude={"verify"}),
             dataset,
             metric_digests,
             {label: codec.digest for label, codec in plan.codecs.items()},
@@ -129,41 +117,6 @@ def make_plan(
         ]
     )
     return plan
-
-
-def available_metrics(names: Sequence[str]) -> tuple[dict[str, Mapping[str, Any]], list[str]]:
-    """Return the metrics that can be computed here with their fingerprints, and a line for each that cannot."""
-    ready: dict[str, Mapping[str, Any]] = {}
-    missing = []
-    for name in names:
-        cls = metric_class(name)
-        base = metric_class(cls.base) if issubclass(cls, DerivedMetric) else cls
-        metric = base()
-        assert not isinstance(metric, DerivedMetric), "a derived metric derives from a measured one"  # noqa: S101
-        try:
-            metric.check()
-            ready[name] = metric.fingerprint()
-        except MetricUnavailableError as error:
-            missing.append(f"metric {name} is left out: {error}")
-    return ready, missing
-
-
-def available_entries(entries: Iterable[CodecEntry]) -> tuple[dict[str, ReadyCodec], list[str]]:
-    """Return the codecs that can run here by label, and a line for each that cannot."""
-    ready: dict[str, ReadyCodec] = {}
-    missing = []
-    for entry in entries:
-        try:
-            codec = load_codec(entry.codec, **entry.options)
-            codec.check()
-            fingerprint = codec.fingerprint()
-            variants = [(each, canonical_json(each)) for each in decode_variants(entry, codec.decode_options)]
-            ready[entry.label] = ReadyCodec(
-                entry, codec.name, fingerprint, digest(fingerprint), variants, codec.wants_caption
-            )
-        except CodecError as error:
-            missing.append(f"{entry.label} is left out: {error}")
-    return ready, missing
 
 
 def _bitstreams(codecs: Iterable[ReadyCodec], dataset: str, item: Item, image: str) -> list[list[Cell]]:

@@ -3,7 +3,7 @@
 import contextlib
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -17,7 +17,7 @@ from rdbench.errors import BenchError
 from rdbench.executor import LaneExecutor
 from rdbench.experiment import Experiment
 from rdbench.ledger import Cell, DamagedLedgerError, Ledger
-from rdbench.measure import Measured, Task, failed, measure, one_line
+from rdbench.measure import UNREPEATABLE, Measured, Task, failed, measure, one_line
 from rdbench.metrics import DerivedMetric, metric_class
 from rdbench.outputs import are_there, write_outputs
 from rdbench.plan import Plan, make_plan
@@ -62,6 +62,7 @@ def run(
     threads: int = 1,
     keep: bool = False,
     force: bool = False,
+    memory: int | None = None,
     executor: Executor | None = None,
     console: Console | None = None,
 ) -> RunResult:
@@ -74,6 +75,7 @@ def run(
         threads: threads that numerical libraries may use in each worker. Times depend on it.
         keep: keep bitstreams and reconstructions. A later run decodes kept bitstreams instead of encoding again.
         force: measure again what is known.
+        memory: bytes that a codec's process may use with its children; None for no limit.
         executor: runs the tasks instead of local worker processes (a Dask cluster's `Client.get_executor()`).
         console: where messages go; standard error by default.
 
@@ -92,7 +94,7 @@ def run(
                 f"'{out}' holds results on {', '.join(sorted(others))}: give those on {dataset.name} a folder "
                 "of their own with --out"
             )
-        plan = make_plan(experiment, dataset.name, items, known, keep=out if keep else None, force=force)
+        plan = make_plan(experiment, dataset.name, items, known, keep=out if keep else None, force=force, memory=memory)
         for line in plan.missing:
             console.print(line, style="yellow", markup=False, highlight=False, soft_wrap=True)
         if not plan.codecs and not known:
@@ -131,6 +133,7 @@ def run(
             write_outputs(out, experiment, dataset.name, known, plan, facts, console=console)
             ledger.set_exported(plan.digest)
     _say_undefined(plan, known, console)
+    _say_unrepeatable(counts.unrepeatable, console)
     _conclude(result, out, console)
     return result
 
@@ -186,8 +189,10 @@ class _Counts:
         self.measured = self.failed = 0
         self.useful_s = 0.0
         self.interrupted = False
+        self.unrepeatable: set[str] = set()
 
     def add(self, measured: Measured) -> None:
+        self.unrepeatable |= {cell.label for cell in measured.cells if cell.error.startswith(UNREPEATABLE)}
         errors = sum(bool(cell.error) for cell in measured.cells)
         self.failed += errors
         self.measured += len(measured.cells) - errors
@@ -314,6 +319,15 @@ def _say_undefined(plan: Plan, known: Mapping[str, Cell], console: Console) -> N
             console.print(
                 f"{name} is not defined below {low}x{low} pixels: no value for {small} images", style="yellow"
             )
+
+
+def _say_unrepeatable(labels: Iterable[str], console: Console) -> None:
+    for label in sorted(labels):
+        console.print(
+            f"{label} decodes the same bytes to different images: its other figures are those of one decode each; "
+            "seed what is random in it from the bytes",
+            style="red", markup=False, highlight=False, soft_wrap=True,
+        )  # fmt: skip
 
 
 def _conclude(result: RunResult, out: Path, console: Console) -> None:

@@ -3,6 +3,7 @@
 from rdcodecs.codec import (
     Codec,
     CodecError,
+    ContractError,
     EncodeError,
     Image,
     MissingDependencyError,
@@ -16,6 +17,7 @@ from rdcodecs.registry import available_codecs, load_codec
 __all__ = [
     "Codec",
     "CodecError",
+    "ContractError",
     "EncodeError",
     "Image",
     "MissingDependencyError",

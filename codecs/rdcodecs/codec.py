@@ -3,13 +3,15 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 Image = npt.NDArray[np.uint8]
 """An image: uint8, shape (H, W, 3), sRGB."""
+
+Direction = Literal["encode", "decode"]
 
 MIN_SIDE = 16
 """Smallest width and height, in pixels, that every codec must accept."""
@@ -33,6 +35,10 @@ class RateError(CodecError, ValueError):
 
 class EncodeError(CodecError):
     """The encoder failed, or ran past its time limit."""
+
+
+class ContractError(CodecError):
+    """A codec did not keep to its interface: it returned something else, or changed what it was given."""
 
 
 class StreamError(CodecError, ValueError):
@@ -82,6 +88,10 @@ class Codec(ABC):
     """Options of `decode` and their defaults, e.g. ``{"steps": 10}``."""
     default_rates: ClassVar[tuple[float, ...]] = ()
     """Rate points for experiments that name none, spanning the codec's useful range."""
+    costly: ClassVar[bool] = False
+    """Whether two processes with this codec are too many: one then encodes and decodes, with an instance for each."""
+    irrelevant_options: ClassVar[frozenset[str]] = frozenset()
+    """Options of `__init__` that cannot change a result (time limits, where a log goes): no part of a cell's key."""
 
     @property
     def wants_caption(self) -> bool:
@@ -90,6 +100,14 @@ class Codec(ABC):
 
     def check(self) -> None:  # noqa: B027 - most codecs need nothing beyond their own package
         """Raise `MissingDependencyError` if this machine lacks something the codec needs."""
+
+    def warm_up(self, direction: Direction) -> None:
+        """Load what `encode` or `decode` needs, so that no image's time has it in it: by default, `check`.
+
+        Args:
+            direction: what this instance will be asked for.
+        """
+        self.check()
 
     @abstractmethod
     def fingerprint(self) -> Mapping[str, Any]:

@@ -5,11 +5,14 @@ import importlib
 import importlib.util
 import inspect
 import sys
+from importlib.machinery import SourceFileLoader
 from importlib.metadata import entry_points
 from pathlib import Path
+from types import CodeType
 from typing import Any
 
 from rdcodecs.codec import Codec, CodecError, MissingDependencyError, OptionError
+from rdcodecs.identity import loaded_beside
 
 ENTRY_POINT_GROUP = "rdbench.codecs"
 
@@ -30,6 +33,10 @@ _BUILT_IN = {
 
 class UnknownCodecError(CodecError, LookupError):
     """No codec of that name."""
+
+
+class CodecImportError(UnknownCodecError):
+    """A codec's file is there and is Python, and fails as it is imported."""
 
 
 def available_codecs() -> dict[str, str]:
@@ -91,24 +98,68 @@ def option_defaults(cls: type[Codec]) -> dict[str, Any]:
     return {parameter.name: parameter.default for parameter in parameters if parameter.kind in wanted}
 
 
+def is_shipped(name: str) -> bool:
+    """Whether a codec's name is one of those that come with this package."""
+    return name in _BUILT_IN
+
+
+def fresh_class(name: str, cls: type[Codec]) -> type[Codec]:
+    """Return a codec's class once more, from modules that are run anew: the two share no global of them.
+
+    Run anew are the module of the class and, for a codec of one's own, every module beside it.
+
+    Args:
+        name: the codec's name, as `codec_class` takes it.
+        cls: its class.
+    """
+    names = {cls.__module__}
+    file = getattr(sys.modules[cls.__module__], "__file__", None)
+    if not is_shipped(name) and file is not None:
+        path = Path(file).resolve()
+        names |= {_module_name(path)} | {module for module, _ in loaded_beside(path.parent)}
+    before = {each: sys.modules.pop(each) for each in names if each in sys.modules}
+    try:
+        return codec_class(name)
+    finally:
+        sys.modules.update(before)
+
+
+class _SourceLoader(SourceFileLoader):
+    """Runs what the file says now: bytecode that lies beside it may be older, to the second."""
+
+    def get_code(self, fullname: str) -> CodeType:
+        path = self.get_filename(fullname)
+        return self.source_to_code(self.get_data(path), path)
+
+
 def _from_file(path: Path, attribute: str) -> Any:
     if not path.is_file():
         raise UnknownCodecError(f"no codec file '{path}'")
-    # The full path names the module, so that two files called codec.py do not shadow each other.
-    module_name = f"rdbench_codec_file_{abs(hash(str(path.resolve()))):x}_{path.stem}"
+    given, path = path, path.resolve()
+    module_name = _module_name(path)
     module = sys.modules.get(module_name)
     if module is None:
-        spec = importlib.util.spec_from_file_location(module_name, path)
+        spec = importlib.util.spec_from_file_location(module_name, path, loader=_SourceLoader(module_name, str(path)))
         if spec is None or spec.loader is None:
-            raise UnknownCodecError(f"'{path}' is not a Python file")
+            raise UnknownCodecError(f"'{given}' is not a Python file")
         module = importlib.util.module_from_spec(spec)
         sys.modules[module_name] = module
+        if sys.path[:1] != [str(path.parent)]:
+            sys.path.insert(0, str(path.parent))  # as Python does for a script: modules beside it can be imported
         try:
             spec.loader.exec_module(module)
-        except Exception as error:
+        except BaseException as error:
             del sys.modules[module_name]
-            raise UnknownCodecError(f"'{path}' cannot be imported: {type(error).__name__}: {error}") from error
+            if not isinstance(error, Exception):
+                raise
+            kind = UnknownCodecError if isinstance(error, SyntaxError) else CodecImportError
+            raise kind(f"'{given}' cannot be imported: {type(error).__name__}: {error}") from error
     return getattr(module, attribute, None)
+
+
+def _module_name(path: Path) -> str:
+    # The full path names the module, so that two files called codec.py do not shadow each other.
+    return f"rdbench_codec_file_{abs(hash(str(path))):x}_{path.stem}"
 
 
 def _checked(cls: Any, name: str) -> type[Codec]:

@@ -210,7 +210,7 @@ def test_one_encode_serves_every_decode_option_and_label(
         codec | {"label": "A", "decode": {"steps": [1, 2, 5]}},
         codec | {"label": "B", "decode": {"steps": 2}},
     ]
-    run(experiment(codecs=entries), tmp_path / "out", executor=thread, console=console)
+    run(experiment(codecs=entries, verify=False), tmp_path / "out", executor=thread, console=console)
     calls = log.read_text().split()
     assert calls.count("encode") == 3 * 2
     assert calls.count("decode") == 3 * 2 * 3
@@ -237,10 +237,16 @@ def test_kept_bitstreams_save_the_encode_when_a_metric_is_added(
 ) -> None:
     out, log = tmp_path / "out", tmp_path / "log"
     entry = {"codec": f"{CODECS}:Quantizer", "options": {"log": str(log)}}
-    run(experiment(codecs=[entry]), out, executor=thread, console=console, keep=True)
+    run(experiment(codecs=[entry], verify=False), out, executor=thread, console=console, keep=True)
     encode_s = [row["encode_s"] for row in rows(out)]
     log.unlink()
-    result = run(experiment(codecs=[entry], metrics=["psnr", "flip"]), out, executor=thread, console=console, keep=True)
+    result = run(
+        experiment(codecs=[entry], verify=False, metrics=["psnr", "flip"]),
+        out,
+        executor=thread,
+        console=console,
+        keep=True,
+    )
     assert result.measured == 12
     assert set(log.read_text().split()) == {"decode"}
     assert [row["encode_s"] for row in rows(out)] == encode_s
@@ -248,9 +254,9 @@ def test_kept_bitstreams_save_the_encode_when_a_metric_is_added(
     damaged = next((out / "streams").rglob("*.bin"))
     damaged.write_bytes(damaged.read_bytes()[:-3])
     log.unlink()
-    run(experiment(codecs=[entry]), out, executor=thread, console=console, keep=True, force=False)
+    run(experiment(codecs=[entry], verify=False), out, executor=thread, console=console, keep=True, force=False)
     run(
-        experiment(codecs=[entry], metrics=["psnr", "flip", "ssimulacra2"]),
+        experiment(codecs=[entry], verify=False, metrics=["psnr", "flip", "ssimulacra2"]),
         out,
         executor=thread,
         console=console,
@@ -298,7 +304,7 @@ def test_a_codec_that_fails_costs_its_cells_only(
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("Crashing", "WorkerCrashError: the worker process died while it worked on this"),
+        ("Crashing", "CodecCrashError: the codec's process ended while it worked on this (exit status 11)"),
         ("Hanging", "TaskTimeoutError: stopped after its time limit of 2 s"),
     ],
 )
@@ -633,7 +639,10 @@ def test_the_provenance_says_what_ran_and_names_no_path(
     run(experiment(), tmp_path / "out", executor=thread, console=console)
     text = (tmp_path / "out" / "provenance.json").read_text()
     data = json.loads(text)
-    assert data["codecs"]["quantizer"]["fingerprint"] == {"codec": "quantizer", "level": 6}
+    fingerprint = data["codecs"]["quantizer"]["fingerprint"]
+    assert (fingerprint["codec"], fingerprint["level"]) == ("quantizer", 6)
+    assert fingerprint["source"]["class"] == "Quantizer"
+    assert fingerprint["source"]["options"] == {"level": 6}
     assert data["runs"][0]["measured"] == 12
     assert data["runs"][0]["command"] == "rdbench run quick --out=out"
     assert data["runs"][0]["packages"]["numpy"] == np.__version__

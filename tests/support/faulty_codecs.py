@@ -19,6 +19,7 @@ class Quantizer(Codec):
     rate = RateSpec("step", 1, 128, higher_is_larger=False)
     decode_options: Mapping[str, Any] = {"steps": 1}
     default_rates = (64, 32, 16, 8)
+    irrelevant_options = frozenset({"log"})
 
     def __init__(self, *, level: int = 6, log: str = "") -> None:
         self._level = level

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
+from rdbench.available import available_metrics
 from rdbench.metrics import metric_names
-from rdbench.plan import available_metrics
 from rdbench.provenance import describe_machine
 from rdcodecs import CodecError, available_codecs, load_codec
 

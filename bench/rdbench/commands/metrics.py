@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.table import Table
 
+from rdbench.available import available_metrics
 from rdbench.commands import TABLE_WIDTH
 from rdbench.metrics import DerivedMetric, metric_class, metric_names
-from rdbench.plan import available_metrics
 
 if TYPE_CHECKING:
     from rdbench.commands import Commands
