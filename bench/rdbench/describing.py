@@ -77,6 +77,11 @@ def describe_codec(codec: str, options: Mapping[str, Any], *, limit_s: float, co
     return result
 
 
+def forget() -> None:
+    """Ask every codec again."""
+    _known.clear()
+
+
 def describe_all(wanted: Iterable[Wanted], *, limit_s: float) -> None:
     """Find out about many codecs at once, so that a later `describe_codec` knows. Those that ship are left alone.
 

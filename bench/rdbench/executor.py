@@ -1,4 +1,4 @@
-"""Worker processes that survive what codecs do: crash, hang, or leave threads and children behind.
+"""Worker processes that survive whatever happens in them: a crash, a hang, threads or children that stay behind.
 
 `LaneExecutor` has `concurrent.futures.Executor`'s interface, as a Dask cluster's `Client.get_executor()` has, and
 either serves `run.run`. A pool of the standard library breaks as a whole when one worker dies, and cannot stop a
@@ -8,7 +8,6 @@ task that hangs; here each lane is a pool of one process, so a death or a time-o
 import contextlib
 import multiprocessing
 import os
-import shutil
 import signal
 import tempfile
 import threading
@@ -23,15 +22,13 @@ from typing import Any
 import psutil
 
 from rdbench.errors import BenchError
+from rdbench.scratch import Scratch, remove_if_last, remove_tree, sweep
+from rdbench.threads import THREAD_VARIABLES, thread_settings
 
-_THREAD_VARIABLES = (
-    "OMP_NUM_THREADS",
-    "OPENBLAS_NUM_THREADS",
-    "MKL_NUM_THREADS",
-    "NUMEXPR_NUM_THREADS",
-    "VECLIB_MAXIMUM_THREADS",
-    "RAYON_NUM_THREADS",
-)
+_UNGUARDED_MARK = "RDBENCH_UNGUARDED_MARK"
+"""Environment variable: the file that a worker writes when it finds itself running the script that started it."""
+_END_S = 10.0
+"""Seconds that a worker has to end by itself when there is no more work."""
 
 
 class WorkerCrashError(BenchError):
@@ -40,6 +37,10 @@ class WorkerCrashError(BenchError):
 
 class TaskTimeoutError(BenchError):
     """The task ran past its time limit and was stopped, with every process it had started."""
+
+
+class WorkerStartError(BenchError):
+    """Worker processes cannot start at all: the run ends, since every task would fail."""
 
 
 class LaneExecutor(Executor):
@@ -61,17 +62,26 @@ class LaneExecutor(Executor):
         self._changed = threading.Condition()
         self._closed = self._aborted = False
         self._pids: dict[int, int] = {}
-        self._environment = {name: os.environ.get(name) for name in _THREAD_VARIABLES}
+        self._environment = {name: os.environ.get(name) for name in (*THREAD_VARIABLES, _UNGUARDED_MARK)}
         # The children read these when they load their libraries; libraries already loaded here are not affected.
-        os.environ.update(dict.fromkeys(_THREAD_VARIABLES, str(threads)))
+        os.environ.update(thread_settings(threads))
+        sweep()
         # Temporary files of a worker that is killed go with it.
-        self._scratch = Path(tempfile.mkdtemp(prefix="rdbench-"))
+        self._own = Scratch()
+        self._scratch = self._own.path
+        self._start_error: WorkerStartError | None = None
+        self._mark = self._scratch / "unguarded"
+        os.environ[_UNGUARDED_MARK] = str(self._mark)
         self._lanes = [threading.Thread(target=self._lane, args=(i,), daemon=True) for i in range(workers)]
         for lane in self._lanes:
             lane.start()
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> "Future[Any]":
-        """Queue a call. Its future raises `WorkerCrashError` or `TaskTimeoutError` where it comes to that."""
+        """Queue a call.
+
+        Its future raises `WorkerCrashError` or `TaskTimeoutError` where it comes to that, and `WorkerStartError` where
+        no worker can be started.
+        """
         task = args[0] if args else None
         job = _Job(fn, args, kwargs, getattr(task, "timeout", None))
         with self._changed:
@@ -98,7 +108,7 @@ class LaneExecutor(Executor):
         if wait:
             for thread in self._lanes:
                 thread.join()
-            shutil.rmtree(self._scratch, ignore_errors=True)
+            self._own.remove()
         for name, value in self._environment.items():
             if value is None:
                 os.environ.pop(name, None)
@@ -111,6 +121,8 @@ class LaneExecutor(Executor):
             if not job.future.set_running_or_notify_cancel():
                 continue
             try:
+                if self._start_error is not None:
+                    raise self._start_error
                 if pool is None:
                     pool = self._start(lane)
                 if self._aborted:  # the order to stop came while the process was starting
@@ -124,6 +136,8 @@ class LaneExecutor(Executor):
                     self._kill(lane)
                     message = f"stopped after its time limit of {job.timeout:g} s"
                     raise TaskTimeoutError(message) from None
+            except WorkerStartError as error:
+                job.future.set_exception(error)
             except BrokenProcessPool:
                 self._discard(lane, pool)
                 pool = None
@@ -134,9 +148,8 @@ class LaneExecutor(Executor):
                 job.future.set_exception(error)
             except BaseException as error:
                 job.future.set_exception(error)
-        self._pids.pop(lane, None)
         if pool is not None:
-            pool.shutdown(wait=True, cancel_futures=True)
+            self._end(lane, pool)
 
     def _next(self, lane: int) -> "_Job | None":
         """Wait for work: of this lane's image if there is any, else of one that no other lane works on."""
@@ -163,18 +176,50 @@ class LaneExecutor(Executor):
         folder = self._scratch / str(lane)
         folder.mkdir(exist_ok=True)
         pool = ProcessPoolExecutor(1, mp_context=context, initializer=_set_up_worker, initargs=(folder,))
-        self._pids[lane] = pool.submit(os.getpid).result()
+        try:
+            self._pids[lane] = pool.submit(os.getpid).result()
+        except BrokenProcessPool:
+            pool.shutdown(wait=True, cancel_futures=True)
+            self._start_error = WorkerStartError(
+                "a worker process runs this script from its start and would run the experiment again: put what is to "
+                'be done once, the call of run() too, under `if __name__ == "__main__":`'
+                if self._mark.exists()
+                else "worker processes cannot start: see the message above, or try `python -m rdbench doctor`"
+            )
+            raise self._start_error from None
         return pool
 
     def _discard(self, lane: int, pool: ProcessPoolExecutor | None) -> None:
         if pool is not None:
-            pool.shutdown(wait=True, cancel_futures=True)
-        shutil.rmtree(self._scratch / str(lane), ignore_errors=True)
+            self._end(lane, pool)
+        remove_tree(self._scratch / str(lane))
+
+    def _end(self, lane: int, pool: ProcessPoolExecutor) -> None:
+        """Let a worker end; what a thread of it prevents from that is killed after a while."""
+        patience = threading.Timer(_END_S, self._kill, (lane,))
+        patience.daemon = True
+        patience.start()
+        pool.shutdown(wait=True, cancel_futures=True)
+        patience.cancel()
+        self._pids.pop(lane, None)
 
     def _kill(self, lane: int) -> None:
         pid = self._pids.pop(lane, None)
         if pid is not None:
             _kill_tree(pid)
+
+
+def leave_if_unguarded() -> None:
+    """End this process if it is a worker that is just being started, and has come upon the script that started it.
+
+    A script without a main guard would otherwise run its experiment again in every worker. What is wrong is said by the
+    run that started the worker.
+    """
+    mark = os.environ.get(_UNGUARDED_MARK)
+    if mark and getattr(multiprocessing.current_process(), "_inheriting", False):
+        with contextlib.suppress(OSError):
+            Path(mark).touch()
+        os._exit(1)
 
 
 class _Job:
@@ -197,9 +242,8 @@ def _die_with_parent(folder: Path) -> None:
     if parent is not None:
         parent.join()  # also returns when the parent was killed with -9
         _kill_children(os.getpid())
-        shutil.rmtree(folder, ignore_errors=True)
-        with contextlib.suppress(OSError):
-            folder.parent.rmdir()  # the last worker to go takes the common folder along
+        remove_tree(folder)
+        remove_if_last(folder.parent)
         psutil.Process().kill()
 
 

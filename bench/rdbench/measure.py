@@ -308,7 +308,7 @@ class _Repeatable:
         index, cell, first = self._first
         task = self._task
         try:
-            lane.divert(task.configuration, _decoy(reference), cell.rate, limit_s=task.time_limit)
+            lane.divert(task.configuration, decoy(reference), cell.rate, limit_s=task.time_limit)
             lane.renew(task.configuration)
             deadline = time.monotonic() + task.time_limit
             second, _ = lane.decode(task.configuration, self._data, cell.decode_options, first.shape, deadline=deadline)
@@ -317,7 +317,7 @@ class _Repeatable:
             cells[index] = _unrepeatable(cell, said)
             return
         if not np.array_equal(first, second):
-            cells[index] = _unrepeatable(cell, f"two decodes of the same bytes differ: {_distance(first, second)}")
+            cells[index] = _unrepeatable(cell, f"two decodes of the same bytes differ: {distance(first, second)}")
 
 
 def _cost(cell: Cell) -> float:
@@ -328,14 +328,14 @@ def _unrepeatable(cell: Cell, said: str) -> Cell:
     return replace(cell, decode_s=None, metrics={}, metric_fingerprints={}, error=f"{UNREPEATABLE}: {said}"[:500])
 
 
-def _distance(first: Image, second: Image) -> str:
+def distance(first: Image, second: Image) -> str:
     """Return in words how far two images of one size are apart."""
     difference = first.astype(np.int32) - second
     psnr = 10 * math.log10(255**2 / float(np.mean(difference.astype(np.float64) ** 2)))
     return f"by up to {np.abs(difference).max()} of 255 levels, {psnr:.2f} dB PSNR between them"
 
 
-def _decoy(image: Image) -> Image:
+def decoy(image: Image) -> Image:
     """Return a small picture that is another one than `image` in every respect."""
     return np.ascontiguousarray(255 - image[:_DECOY_SIDE, :_DECOY_SIDE][::-1, ::-1])
 

@@ -14,7 +14,7 @@ from rich.console import Console
 
 from rdbench.datasets import open_dataset
 from rdbench.errors import BenchError
-from rdbench.executor import LaneExecutor
+from rdbench.executor import LaneExecutor, WorkerStartError, leave_if_unguarded
 from rdbench.experiment import Experiment
 from rdbench.ledger import Cell, DamagedLedgerError, Ledger
 from rdbench.measure import UNREPEATABLE, Measured, Task, failed, measure, one_line
@@ -83,6 +83,7 @@ def run(
         BenchError: the dataset is missing or empty, the folder cannot be written, or no codec can run. What was
             measured before is kept.
     """
+    leave_if_unguarded()
     console = console or Console(stderr=True)
     dataset = open_dataset(experiment.dataset)
     items = dataset.items()[: experiment.limit]
@@ -289,6 +290,8 @@ def _drain_all(
         task = waiting[future]
         try:
             measured = future.result()
+        except WorkerStartError:
+            raise
         except Exception as error:  # the worker died or was stopped: one task's fault, not the run's
             measured = Measured(failed(task, one_line(error)), 0.0, 0.0, 0.0)
         finished(task, measured)

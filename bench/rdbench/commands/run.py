@@ -1,13 +1,12 @@
 """rdbench run: measure what is missing, write the results folder."""
 
 import argparse
-import signal
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rdbench.errors import BenchError, did_you_mean
 from rdbench.experiment import CodecEntry, Experiment, load_experiment, resolve
-from rdcodecs.registry import codec_class
 
 if TYPE_CHECKING:
     from rdbench.commands import Commands
@@ -37,6 +36,14 @@ def add_parser(commands: "Commands") -> None:
     parser.add_argument("--out", type=Path, help="results folder (default: results/NAME)")
     parser.add_argument("--workers", type=_positive, help="worker processes (default: one a processor)")
     parser.add_argument("--threads", type=_positive, default=1, help="threads in each worker (default: 1)")
+    parser.add_argument(
+        "--memory", type=_size, help="memory that one process of a codec may use with its children, e.g. 4GiB"
+    )
+    parser.add_argument(
+        "--no-verify",
+        action="store_true",
+        help="do not decode one bitstream of each codec a second time to see whether the same image comes out",
+    )
     parser.add_argument("--limit", type=_positive, help="only the first N images")
     parser.add_argument("--keep", action="store_true", help="keep bitstreams and reconstructions")
     parser.add_argument("--force", action="store_true", help="measure again what is known")
@@ -47,8 +54,6 @@ def execute(options: argparse.Namespace) -> int:
     """Run; 3 where cells failed, 130 where Ctrl-C ended it."""
     from rdbench.run import run
 
-    # A cluster's scheduler ends a job with SIGTERM: what was measured is then written as after Ctrl-C.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     experiment = select(load_experiment(find_experiment(options.experiment)), options)
     result = run(
         experiment,
@@ -57,6 +62,7 @@ def execute(options: argparse.Namespace) -> int:
         threads=options.threads,
         keep=options.keep,
         force=options.force,
+        memory=options.memory,
     )
     if result.interrupted:
         return 130
@@ -93,11 +99,13 @@ def select(experiment: Experiment, options: argparse.Namespace) -> Experiment:
         changes["dataset"] = options.dataset
     if options.limit:
         changes["limit"] = options.limit
+    if options.no_verify:
+        changes["verify"] = False
     if options.rates and not options.codec:
         raise BenchError("--rates goes with --codec: say of which codec")
     if options.codec:
         chosen = [entry for name in options.codec for entry in _entries(experiment, name, options.rates)]
-        changes["codecs"] = list({entry.label: entry for entry in chosen}.values())
+        changes["codecs"] = list({entry.label or entry.codec: entry for entry in chosen}.values())
         # The anchor's rows are in the records already, even where it does not run this time.
     selected = experiment.model_copy(update=changes)
     resolved = resolve(selected.model_copy(update={"anchor": None}))
@@ -112,7 +120,8 @@ def _entries(experiment: Experiment, name: str, rates: str | None) -> list[Codec
     here = [entry for entry in experiment.codecs if name in (entry.label, entry.codec)]
     if here:
         return [entry.model_copy(update={"rates": points or entry.rates}) for entry in here]
-    return [CodecEntry(codec=name, label=codec_class(name).name, rates=points)]
+    # The label is the codec's own name, once that is known.
+    return [CodecEntry(codec=name, rates=points)]
 
 
 def _positive(text: str) -> int:
@@ -120,3 +129,11 @@ def _positive(text: str) -> int:
     if number < 1:
         raise argparse.ArgumentTypeError("must be 1 or more")
     return number
+
+
+def _size(text: str) -> int:
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?\s*", text, re.IGNORECASE)
+    size = float(match[1]) * 1024 ** " KMGT".index(match[2].upper() or " ") if match else 0
+    if size < 1:
+        raise argparse.ArgumentTypeError(f"'{text}' is not an amount of memory: give one like 4GiB or 500MiB")
+    return int(size)

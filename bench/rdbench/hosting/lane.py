@@ -74,8 +74,13 @@ class Lane:
     has one for both, with an instance for each.
     """
 
-    def __init__(self) -> None:
-        """Start nothing yet."""
+    def __init__(self, *, threads: int | None = None) -> None:
+        """Start nothing yet.
+
+        Args:
+            threads: that a codec's libraries may use; None for as many as this process's.
+        """
+        self._threads = threads
         self.owner = os.getpid(), threading.get_ident()
         self._hosts: OrderedDict[tuple[Any, _Use], HostProcess] = OrderedDict()
         self._described: dict[Any, CodecDescription] = {}
@@ -162,7 +167,9 @@ class Lane:
                 self._count += 1
                 folder = self._scratch.path / str(self._count)
                 # A codec that ships may find its binaries by a path that is relative to where the run was started.
-                host = HostProcess(folder, private=not is_shipped(wanted.codec), memory=wanted.memory)
+                host = HostProcess(
+                    folder, private=not is_shipped(wanted.codec), memory=wanted.memory, threads=self._threads
+                )
                 self._hosts[key, use] = host
                 both = ["encode", "decode"]
                 request = {"call": "load", "codec": wanted.codec, "options": dict(wanted.options)}

@@ -27,6 +27,7 @@ from rdbench.hosting.failures import (
 )
 from rdbench.hosting.memory import MemoryWatch
 from rdbench.scratch import remove_tree
+from rdbench.threads import thread_settings
 from rdcodecs import Image, wire
 from rdcodecs.process import informative_line
 
@@ -40,7 +41,7 @@ _END_S = 10.0
 class HostProcess:
     """A host and its keeper. Not for several threads: each has hosts of its own."""
 
-    def __init__(self, folder: Path, *, private: bool, memory: int | None = None) -> None:
+    def __init__(self, folder: Path, *, private: bool, memory: int | None = None, threads: int | None = None) -> None:
         """Start the process; it is not waited for.
 
         Args:
@@ -48,6 +49,7 @@ class HostProcess:
             private: let encode and decode run in a working directory of their own, so that no file there takes
                 anything from one to the other; otherwise in this process's.
             memory: bytes that it may use with its children; None for no limit.
+            threads: that its libraries may use; None for as many as this process's.
         """
         self.folder = folder
         temporary, calls_in = folder / "tmp", folder / "cwd"
@@ -66,6 +68,7 @@ class HostProcess:
         try:
             self._process = subprocess.Popen(
                 [sys.executable, str(SCRIPT), *map(str, passed)],
+                env=os.environ | (thread_settings(threads) if threads is not None else {}),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
