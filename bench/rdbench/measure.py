@@ -314,7 +314,10 @@ class _Repeatable:
             second, _ = lane.decode(task.configuration, self._data, cell.decode_options, first.shape, deadline=deadline)
         except CodecFailureError as error:
             said = f"decoded once more, in a fresh process, the same bytes gave an error: {error}"
-            cells[index] = _unrepeatable(cell, said)
+            failed_cell = _unrepeatable(cell, said)
+            if error.stage != "decode":  # it could not even be loaded again
+                failed_cell = replace(failed_cell, error=str(error))
+            cells[index] = failed_cell
             return
         if not np.array_equal(first, second):
             cells[index] = _unrepeatable(cell, f"two decodes of the same bytes differ: {distance(first, second)}")

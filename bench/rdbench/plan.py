@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +73,6 @@ def make_plan(
     metric_digests = plan.metric_digests
     by_stream = _by_stream(known.values()) if keep else {}
     images = [_image_digest(item) for item in items]
-    verified: set[str] = set()
     for item, image in zip(items, images, strict=True):
         for group in _bitstreams(plan.codecs.values(), dataset, item, image):
             plan.planned += group
@@ -95,14 +94,14 @@ def make_plan(
                     fingerprint=ready.fingerprint,
                     metric_fingerprints=plan.metrics,
                     costly=ready.costly,
-                    verify=experiment.verify and ready.digest not in verified,
                     memory=memory,
                     keep=keep,
                     known_encode_s=kept.encode_s if kept else None,
                     stream_digest=kept.stream if kept else "",
                 )
             )
-            verified.add(ready.digest)
+    if experiment.verify:
+        plan.tasks = _with_one_verified(plan.tasks)
     plan.known = len({cell.key for cell in plan.planned}) - sum(len(task.cells) for task in plan.tasks)
 
     # What a run writes follows from these and the ledger alone.
@@ -143,6 +142,18 @@ def _bitstreams(codecs: Iterable[ReadyCodec], dataset: str, item: Item, image: s
                 )
                 groups.setdefault(stream, []).append(cell)
     return list(groups.values())
+
+
+def _with_one_verified(tasks: Sequence[Task]) -> list[Task]:
+    """Return the tasks with one of each codec configuration to be verified.
+
+    That is the second where there are two: by then the decoder has a history, which must not matter.
+    """
+    of_codec: dict[str, list[int]] = {}
+    for index, task in enumerate(tasks):
+        of_codec.setdefault(task.cells[0].fingerprint, []).append(index)
+    chosen = {indices[min(1, len(indices) - 1)] for indices in of_codec.values()}
+    return [replace(task, verify=index in chosen) for index, task in enumerate(tasks)]
 
 
 def _is_known(cell: Cell | None, metrics: Mapping[str, str]) -> bool:

@@ -97,7 +97,7 @@ def _keep(child: int, life: int) -> None:
         if wake in ready:
             os.read(wake, 4096)
         if life in ready:
-            _kill(child)
+            os.kill(child, signal.SIGKILL)  # not its group: helpers in it may still give back what they hold
             life = wake  # its end is all that is waited for now
     _end_descendants(child)
     if os.WIFSIGNALED(status):
