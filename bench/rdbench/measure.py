@@ -18,7 +18,7 @@ import numpy as np
 
 from rdbench.datasets import Item
 from rdbench.errors import BenchError
-from rdbench.hosting import CodecFailureError, CodecTimeoutError, Configuration, Lane, compare_fingerprints, lane
+from rdbench.hosting import CodecFailureError, CodecTimeoutError, Configuration, Lane, compare_fingerprints, own_lane
 from rdbench.hosting.lane import LEAST_START_S, image_sha256
 from rdbench.keys import digest
 from rdbench.ledger import Cell
@@ -121,7 +121,7 @@ def measure(task: Task) -> Measured:
         try:
             if cells and time.monotonic() > deadline:
                 raise CodecTimeoutError(f"TaskTimeoutError: no time was left of the limit of {task.time_limit:g} s")
-            image, decode_s = lane().decode(
+            image, decode_s = own_lane().decode(
                 task.configuration, data, cell.decode_options, reference.image.shape, deadline=deadline
             )
             clock.codec += decode_s
@@ -132,7 +132,7 @@ def measure(task: Task) -> Measured:
             cells.append(replace(cell, error=error_text(error)))
     if task.verify:
         begun = time.perf_counter()
-        repeatable.verify(lane(), cells, reference.image)
+        repeatable.verify(own_lane(), cells, reference.image)
         clock.codec += time.perf_counter() - begun
     return Measured(tuple(cells), time.perf_counter() - started, clock.codec, clock.metrics)
 
@@ -193,8 +193,10 @@ class _Scorer:
         self._checked: set[tuple[str, str]] = set()
 
     def reference(self, task: Task) -> _Reference:
-        if self._last is None or self._last[0] != task.image_digest:
+        last = self._last
+        if last is None or last[0] != task.image_digest or not last[1].untouched:
             self._last = (task.image_digest, _Reference(task.item.load()))
+        assert self._last is not None  # noqa: S101 - for the type checker
         return self._last[1]
 
     def check(self, planned: Mapping[str, Mapping[str, Any]]) -> None:
@@ -211,9 +213,6 @@ class _Scorer:
 
     def scores(self, names: tuple[str, ...], reference: _Reference, image: Image) -> dict[str, float]:
         """Score one reconstruction. A metric that is not defined at this size has no entry."""
-        if not reference.untouched:
-            self._last = None
-            raise RuntimeError("the reference image has changed in memory: a metric wrote into it")
         side = min(image.shape[:2])
         values: dict[str, float] = {}
 
@@ -233,6 +232,9 @@ class _Scorer:
             if math.isnan(result):
                 raise ArithmeticError(f"metric {name} gave NaN")
             values[name] = result
+        if not reference.untouched:
+            self._last = None  # read it again for the next
+            raise RuntimeError("the reference image has changed in memory: a metric wrote into it")
         return values
 
     def _metric(self, name: str) -> Metric | DerivedMetric:
@@ -259,7 +261,7 @@ def _bitstream(task: Task, reference: _Reference, clock: _Clock, deadline: float
         data = path.read_bytes()
         if hashlib.sha256(data).hexdigest() == task.stream_digest:
             return data, task.known_encode_s
-    data, encode_s = lane().encode(
+    data, encode_s = own_lane().encode(
         task.configuration,
         reference.image,
         reference.sha256,

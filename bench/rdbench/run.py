@@ -130,7 +130,9 @@ def run(
             "known": result.known,
             "images": plan.images,
         }
-        if not (ledger.is_exported(plan.digest) and are_there(out)):
+        # Before the first cell there is nothing to write: what is there stays as it is.
+        begun = bool(known) or not counts.interrupted
+        if begun and not (ledger.is_exported(plan.digest) and are_there(out)):
             write_outputs(out, experiment, dataset.name, known, plan, facts, console=console)
             ledger.set_exported(plan.digest)
     _say_undefined(plan, known, console)

@@ -66,13 +66,13 @@ class _Keeps(Honest):
     """Sends one byte and keeps the picture by `keep`; `found` gives it back."""
 
     def encode(self, image, rate):
-        self.keep(image.tobytes() + bytes(image.shape[:2]))
+        self.keep(image.tobytes() + image.shape[0].to_bytes(2, "big") + image.shape[1].to_bytes(2, "big"))
         return b"x"
 
     def decode(self, data):
         kept = self.found()
-        height, width = kept[-2:]
-        return np.frombuffer(kept[:-2], np.uint8).reshape(height, width, 3)
+        height, width = int.from_bytes(kept[-4:-2], "big"), int.from_bytes(kept[-2:], "big")
+        return np.frombuffer(kept[:-4], np.uint8).reshape(height, width, 3)
 
 
 class InSelf(_Keeps):
@@ -798,7 +798,7 @@ class TurnsTorch(_Disturbs):
         torch.set_default_dtype(torch.float64)
         torch.set_num_threads(1)
         torch.set_grad_enabled(False)
-        torch.use_deterministic_algorithms(True)
+        torch.set_default_device("meta")
 
 
 class RaisesInNumpy(_Disturbs):

@@ -236,7 +236,7 @@ class Lane:
 _lanes = threading.local()
 
 
-def lane() -> Lane:
+def own_lane() -> Lane:
     """Return this thread's lane: processes are never shared between threads, nor with a fork of this process."""
     mine: Lane | None = getattr(_lanes, "lane", None)
     if mine is None or mine.owner != (os.getpid(), threading.get_ident()):

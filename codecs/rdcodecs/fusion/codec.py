@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
-from rdcodecs.codec import Codec, Image, OptionError, RateSpec, StreamError
+from rdcodecs.codec import Codec, Direction, Image, OptionError, RateSpec, StreamError
 from rdcodecs.fusion.config import KINDS, Kind
 from rdcodecs.fusion.control import Control
 from rdcodecs.fusion.enhancer import Enhancer, enhance
@@ -86,6 +86,7 @@ class FusionCodec(Codec):
     rate: ClassVar[RateSpec] = HyperpriorCodec.rate
     default_rates: ClassVar[tuple[float, ...]] = HyperpriorCodec.default_rates
     decode_options: ClassVar[Mapping[str, Any]] = {"steps": 10}
+    costly: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -131,6 +132,13 @@ class FusionCodec(Codec):
         self._sketcher  # noqa: B018 - here, not in several threads at once
         if self._renormalize == "learned":
             self._enhancement  # noqa: B018 - likewise
+
+    def warm_up(self, direction: Direction) -> None:
+        """Read the weights of one direction: to encode takes no diffusion model."""
+        if direction == "encode":
+            self.hyperprior.check()
+        else:
+            self.check()
 
     @cached_property
     def prior(self) -> Prior:

@@ -110,6 +110,7 @@ class PerCoCodec(Codec):
     rate: ClassVar[RateSpec] = RateSpec("level", 0, 15)
     default_rates: ClassVar[tuple[float, ...]] = (0, 1, 2, 3, 4)
     decode_options: ClassVar[Mapping[str, Any]] = {"steps": None}
+    costly: ClassVar[bool] = True
 
     def __init__(
         self,
