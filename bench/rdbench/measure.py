@@ -131,9 +131,7 @@ def measure(task: Task) -> Measured:
         except Exception as error:
             cells.append(replace(cell, error=error_text(error)))
     if task.verify:
-        begun = time.perf_counter()
-        repeatable.verify(own_lane(), cells, reference.image)
-        clock.codec += time.perf_counter() - begun
+        clock.codec += repeatable.verify(own_lane(), cells, reference.image)
     return Measured(tuple(cells), time.perf_counter() - started, clock.codec, clock.metrics)
 
 
@@ -303,26 +301,29 @@ class _Repeatable:
         if self._task.verify and (self._first is None or _cost(cell) < _cost(self._first[1])):
             self._first = index, cell, image
 
-    def verify(self, lane: Lane, cells: list[Cell], reference: Image) -> None:
-        """Decode again; where another image comes out the cell's row becomes an error."""
+    def verify(self, lane: Lane, cells: list[Cell], reference: Image) -> float:
+        """Decode again; where another image comes out the cell's row becomes an error. Return the decode's seconds."""
         if self._first is None:
-            return
+            return 0.0
         index, cell, first = self._first
         task = self._task
         try:
             lane.divert(task.configuration, decoy(reference), cell.rate, limit_s=task.time_limit)
             lane.renew(task.configuration)
             deadline = time.monotonic() + task.time_limit
-            second, _ = lane.decode(task.configuration, self._data, cell.decode_options, first.shape, deadline=deadline)
+            second, seconds = lane.decode(
+                task.configuration, self._data, cell.decode_options, first.shape, deadline=deadline
+            )
         except CodecFailureError as error:
             said = f"decoded once more, in a fresh process, the same bytes gave an error: {error}"
             failed_cell = _unrepeatable(cell, said)
             if error.stage != "decode":  # it could not even be loaded again
                 failed_cell = replace(failed_cell, error=str(error))
             cells[index] = failed_cell
-            return
+            return 0.0
         if not np.array_equal(first, second):
             cells[index] = _unrepeatable(cell, f"two decodes of the same bytes differ: {distance(first, second)}")
+        return seconds
 
 
 def _cost(cell: Cell) -> float:
