@@ -115,7 +115,7 @@ def test_text_in_a_column_is_printable_no_formula_and_comes_back(text: str) -> N
     column = escape(text)
     assert unescape(column) == text
     assert not column.startswith(("=", "+", "-", "@"))
-    assert column.encode()
+    assert column.encode().decode() == column
     assert len(column.splitlines()) <= 1
 
 
