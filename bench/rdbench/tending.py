@@ -264,7 +264,7 @@ def _write(
     name = str(experiment.get("name") or folder.resolve().name)
 
     def provenance(tables: Mapping[str, Any]) -> None:
-        save_provenance(folder / PROVENANCE, before | tables)
+        save_provenance(folder / PROVENANCE, {**before, **tables})
 
     def derived() -> None:
         if not any(cell.in_tables for cell in cells):
