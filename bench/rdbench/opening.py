@@ -12,7 +12,7 @@ from rich.console import Console
 
 from rdbench.cell import Cell
 from rdbench.errors import BenchError
-from rdbench.ledger import DamagedLedgerError, Ledger, readable_rows
+from rdbench.ledger import DamagedLedgerError, Ledger, Row, readable_rows
 from rdbench.merging import Merged, listed, merge
 from rdbench.provenance import read_provenance
 from rdbench.record_writer import ReadRecords, read_records
@@ -22,11 +22,14 @@ LEDGER_NAME = "ledger.sqlite"
 RECORDS, PROVENANCE = "records.csv", "provenance.json"
 
 
-def open_ledger(out: Path, console: Console) -> Ledger:
+def open_ledger(out: Path, console: Console) -> tuple[Ledger, list[Row]]:
     """Open the ledger of a results folder, making both where they are missing, and bring in its records.csv.
 
     Ledger and records.csv are merged by the rule of `merging`, unless records.csv is byte for byte what the ledger
     wrote. A damaged ledger is said, moved aside, and started anew from records.csv and its own readable rows.
+
+    Returns:
+        The ledger and its rows, the oldest first.
 
     Raises:
         BenchError: the folder cannot be made or written, or its records.csv is something else.
@@ -38,13 +41,14 @@ def open_ledger(out: Path, console: Console) -> Ledger:
         raise BenchError(message) from error
     if not os.access(out, os.W_OK):
         raise BenchError(f"the results folder '{out}' is not writable: choose another with --out")
-    ledger = _open_whole(out / LEDGER_NAME, console)
+    ledger, rows = _open_whole(out / LEDGER_NAME, console)
     try:
-        _bring_in_records(ledger, out, console)
+        if _bring_in_records(ledger, out, console):
+            rows = ledger.rows()
     except BaseException:
         ledger.close()
         raise
-    return ledger
+    return ledger, rows
 
 
 def file_digest(path: Path) -> str:
@@ -66,7 +70,7 @@ def say(console: Console, line: str, style: str = "yellow") -> None:
     console.print(line, style=style, markup=False, highlight=False, soft_wrap=True)
 
 
-def _open_whole(path: Path, console: Console) -> Ledger:
+def _open_whole(path: Path, console: Console) -> tuple[Ledger, list[Row]]:
     try:
         return _checked(path)
     except DamagedLedgerError as error:
@@ -76,32 +80,32 @@ def _open_whole(path: Path, console: Console) -> Ledger:
             path.with_name(path.name + name).unlink(missing_ok=True)
         rest = f" and its {len(saved)} readable rows" if saved else ""
         say(console, f"{error}: moved to '{aside.name}', starting anew from records.csv{rest}", "red")
-        ledger = _checked(path)
+        ledger, _ = _checked(path)
         ledger.put(saved)
-        return ledger
+        return ledger, ledger.rows()
 
 
-def _checked(path: Path) -> Ledger:
+def _checked(path: Path) -> tuple[Ledger, list[Row]]:
     """Open a ledger and read every row: only that shows that each is what was written."""
     ledger = Ledger(path)
     try:
-        ledger.rows()
+        return ledger, ledger.rows()
     except BaseException:
         ledger.close()
         raise
-    return ledger
 
 
-def _bring_in_records(ledger: Ledger, out: Path, console: Console) -> None:
+def _bring_in_records(ledger: Ledger, out: Path, console: Console) -> bool:
+    """Merge a folder's records.csv into its ledger. Returns whether there may be other rows in it now."""
     path = out / RECORDS
     export = ledger.export()
     there = file_digest(path)
     if not there:
         if export.records and len(ledger):
             say(console, f"'{path}' is missing: written anew from the ledger")
-        return
+        return False
     if there in export.records:
-        return
+        return False
     provenance = read_provenance(out / PROVENANCE)
     known = len(ledger)
     try:
@@ -111,7 +115,7 @@ def _bring_in_records(ledger: Ledger, out: Path, console: Console) -> None:
             raise
         say(console, f"{error.args[0].removesuffix(': move it away')}: moved to '{_move_aside(path).name}', "
                      "written anew from the ledger", "red")  # fmt: skip
-        return
+        return False
     for problem in records.problems:
         say(console, problem)
     if not known:
@@ -126,6 +130,7 @@ def _bring_in_records(ledger: Ledger, out: Path, console: Console) -> None:
         line = _found(merged, hidden, bool(export.records))
         if line:
             say(console, f"'{path}' {line}")
+    return True
 
 
 def _note_shown(ledger: Ledger, provenance: Mapping[str, Any]) -> None:

@@ -91,9 +91,10 @@ def run(
     console = console or run_console()
     dataset = open_dataset(experiment.dataset)
     items = dataset.items()[: experiment.limit]
-    with open_ledger(out, console) as ledger:
-        since = ledger.revision()
-        cells = [row.cell for row in ledger.rows()]
+    ledger, rows = open_ledger(out, console)
+    with ledger:
+        since = rows[-1].revision if rows else 0
+        cells = [row.cell for row in rows]
         known = best_by_key(cells)
         plan = make_plan(experiment, dataset.name, items, known, keep=out if keep else None, force=force)
         _refuse_other_images(out, cells, dataset.name, plan)

@@ -83,7 +83,7 @@ def merge_results(sources: Sequence[Path], out: Path, console: Console) -> int:
         BenchError: a source has no results, or `out` cannot be written.
     """
     read = [read_source(path, console) for path in sources]
-    with open_ledger(out, console) as ledger, folder_lock(out, console), SignalsHeldBack():
+    with open_ledger(out, console)[0] as ledger, folder_lock(out, console), SignalsHeldBack():
         with ledger.changing():
             rows = ledger.rows()
             cells = {row.cell.identity: row.cell for row in rows}
@@ -321,7 +321,7 @@ def _renamed(provenance: dict[str, Any], old: str, new: str) -> dict[str, Any]:
 def _existing(folder: Path, console: Console) -> Ledger:
     if not (folder / RECORDS).is_file() and not (folder / LEDGER_NAME).is_file():
         raise BenchError(f"'{folder}' is no results folder: it has no {RECORDS}")
-    return open_ledger(folder, console)
+    return open_ledger(folder, console)[0]
 
 
 def _check(kind: str, wanted: Collection[str], known: Collection[str]) -> None:

@@ -188,11 +188,8 @@ def test_a_ledger_of_the_first_schema_is_brought_up_to_date(measure: Run, tmp_pa
     with (out / "records.csv").open(newline="", encoding="utf-8") as file:
         table = list(csv.DictReader(file))
     with (out / "records.csv").open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(
-            file,
-            [*columns.split(), "encode_s", "decode_s", "psnr", "error", "image_hash", "key"],
-            extrasaction="ignore",
-        )
+        names = [*columns.split(), "encode_s", "decode_s", "psnr", "error", "image_hash", "key"]
+        writer = csv.DictWriter(file, names, extrasaction="ignore")
         writer.writeheader()
         writer.writerows(row | {"psnr": f"{float(row['psnr']):.6f}"} for row in table)
     result = measure(codecs=[entry(), entry(label="R")])
