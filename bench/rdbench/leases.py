@@ -18,7 +18,7 @@ from pathlib import Path
 
 import psutil
 
-from rdbench.ledger import connect
+from rdbench.ledger import LedgerError, connect, translated
 
 _BEAT_S = 5.0
 SILENT_S = 60.0
@@ -35,6 +35,7 @@ class Leases:
             path: the ledger's file, made already.
         """
         self.owner = uuid.uuid4().hex
+        self._path = path
         self._db = connect(path)
         self._lock = threading.Lock()
         self._beats: dict[str, tuple[int, float]] = {}
@@ -45,7 +46,11 @@ class Leases:
         self._heart.start()
 
     def claim(self, task: str) -> bool:
-        """Take a task, unless another living run has it. Returns whether it is this run's now."""
+        """Take a task, unless another living run has it. Returns whether it is this run's now.
+
+        Raises:
+            LedgerError: the disk is full, or the ledger cannot be written.
+        """
         with self._changing():
             holder = self._holder(task)
             if holder is not None and holder != self.owner and self._lives(holder):
@@ -71,7 +76,7 @@ class Leases:
         """Give every task back and end the heartbeat."""
         self._ended.set()
         self._heart.join()
-        with contextlib.suppress(sqlite3.Error), self._changing():  # a lease that stays ends with this process
+        with contextlib.suppress(LedgerError), self._changing():  # a lease that stays ends with this process
             self._bury(self.owner)
         self._db.close()
 
@@ -84,11 +89,14 @@ class Leases:
     @contextlib.contextmanager
     def _changing(self) -> Iterator[None]:
         with self._lock:
-            self._db.execute("BEGIN IMMEDIATE")
             try:
+                self._db.execute("BEGIN IMMEDIATE")
                 yield
-            finally:
                 self._db.execute("COMMIT")
+            except sqlite3.DatabaseError as error:
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
+                raise translated(error, self._path) from error
 
     def _holder(self, task: str) -> str | None:
         found = self._db.execute("SELECT owner FROM leases WHERE task = ?", (task,)).fetchone()

@@ -20,7 +20,18 @@ from rdbench.errors import BenchError
 from rdbench.keys import canonical_json
 from rdbench.record_format import escape
 
-__all__ = ["Cell", "DamagedLedgerError", "Export", "Ledger", "LedgerError", "Put", "Row", "connect", "readable_rows"]
+__all__ = [
+    "Cell",
+    "DamagedLedgerError",
+    "Export",
+    "Ledger",
+    "LedgerError",
+    "Put",
+    "Row",
+    "connect",
+    "readable_rows",
+    "translated",
+]
 
 _SCHEMA_VERSION = 2
 _OTHER_VERSION = "'{}' was written by another version of rdbench: move it away, records.csv holds the same"
@@ -121,7 +132,7 @@ class Ledger:
                     self._upgrade(self._version())  # another process may have done it
             verdict = self._db.execute("PRAGMA quick_check(1)").fetchone()[0]
         except sqlite3.DatabaseError as error:
-            raise _translated(error, path) from error
+            raise translated(error, path) from error
         if verdict != "ok":
             raise DamagedLedgerError(f"the ledger '{path}' is damaged ({verdict.splitlines()[0]})")
 
@@ -305,7 +316,7 @@ class Ledger:
         try:
             yield
         except sqlite3.DatabaseError as error:
-            raise _translated(error, self.path) from error
+            raise translated(error, self.path) from error
 
 
 def readable_rows(path: Path) -> list[Cell]:
@@ -363,7 +374,7 @@ def _checksum(key: str, label: str, body: str | bytes) -> int:
     return zlib.crc32(f"{key}\n{label}\n".encode() + data)
 
 
-def _translated(error: sqlite3.DatabaseError, path: Path) -> LedgerError:
+def translated(error: sqlite3.DatabaseError, path: Path) -> LedgerError:
     """Say in the user's terms what SQLite reports."""
     text = str(error)
     if "disk is full" in text or "disk I/O" in text:

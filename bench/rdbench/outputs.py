@@ -160,9 +160,13 @@ def write_snapshot(
         before = ledger.export()
         # Should the run be killed before the file is there: what lies there then is this ledger's all the same.
         ledger.note_export(replace(before, plan="", records=(*before.records[-1:], digest)))
-    write_bytes(out / RECORDS, data)
-    provenance({"records_sha256": digest, "tables": shown})
-    derived()
+    try:
+        write_bytes(out / RECORDS, data)
+        provenance({"records_sha256": digest, "tables": shown})
+        derived()
+    except OSError as error:
+        what = f"{error.filename or out}: {error.strerror or error}"
+        raise BenchError(f"cannot write the tables ({what}); the ledger has every row, run again") from error
     with ledger.changing():
         ledger.note_export(Export(snapshot.revision, plan, (digest,), shown))
 
