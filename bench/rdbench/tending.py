@@ -1,5 +1,6 @@
 """Merge results folders, drop rows of one, give rows another label; and write the tables anew from what is left."""
 
+import shlex
 import shutil
 import sqlite3
 import tempfile
@@ -109,7 +110,8 @@ def _settled(cells: list[Cell], out: Path, console: Console) -> list[Cell]:
         say(
             console,
             f"{label} has {len(fingerprints)} configurations ({', '.join(fingerprints)}): kept, but in no table. Give "
-            f"one another label: rdbench relabel {out} '{escape(label)}' NEW --fingerprint {fingerprints[-1]}",
+            f"one another label: "
+            + shlex.join(["rdbench", "relabel", str(out), label, "NEW", "--fingerprint", fingerprints[-1]]),
         )
         cells = [replace(cell, in_tables=cell.in_tables and cell.label != label) for cell in cells]
     hashes: dict[tuple[str, str], str] = {}

@@ -86,7 +86,7 @@ def test_two_configurations_of_one_label_are_kept_apart_and_the_line_that_mends_
     assert labels(out) == {"c": 12}
     assert keys(out) == keys(first) | keys(second)
     line = next(line for line in error.splitlines() if "rdbench relabel" in line)
-    command = line.partition("rdbench ")[2].replace("'a'", "a").replace("NEW", "a2").split()
+    command = line.partition("rdbench ")[2].replace("NEW", "a2").split()
     assert main(command) == 0
     assert labels(out) == {"a": 12, "a2": 12, "c": 12}
 
