@@ -18,7 +18,20 @@ INTERRUPTED = 130
 def make_parser() -> argparse.ArgumentParser:
     """Return the parser of every command."""
     from rdbench import __version__
-    from rdbench.commands import check, codecs, compare, doctor, interop, metrics, plot, report, run
+    from rdbench.commands import (
+        check,
+        codecs,
+        compare,
+        doctor,
+        drop,
+        interop,
+        merge,
+        metrics,
+        plot,
+        relabel,
+        report,
+        run,
+    )
     from rdbench.commands.plugins import add_plugins, list_in_groups
 
     parser = argparse.ArgumentParser(
@@ -29,7 +42,7 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"rdbench {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for command in (run, plot, report, compare, check, codecs, metrics, doctor, interop):
+    for command in (run, plot, report, compare, check, merge, drop, relabel, codecs, metrics, doctor, interop):
         command.add_parser(commands)
     groups = {"measure and compare": list(commands.choices), **add_plugins(commands)}
     return list_in_groups(parser, commands, groups)

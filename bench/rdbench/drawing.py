@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from rdbench.curves import MetricInfo
 from rdbench.errors import BenchError
+from rdbench.files import write_bytes
 from rdbench.labels import Box, Line, Place, margin_lines, margin_width, place_labels
 
 if TYPE_CHECKING:
@@ -356,7 +357,7 @@ def _write(figure: "Figure", file: Path, ending: str) -> Path:
         figure.savefig(buffer, format=ending, metadata=metadata)
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_bytes(buffer.getvalue())
+        write_bytes(file, buffer.getvalue())
     except OSError as error:
         raise DrawError(f"cannot write '{file}': {error.strerror or error}") from error
     return file

@@ -50,13 +50,15 @@ class LaneExecutor(Executor):
     waiting) and an attribute `timeout` (seconds).
     """
 
-    def __init__(self, workers: int, *, threads: int = 1) -> None:
+    def __init__(self, workers: int, *, threads: int = 1, claim: Callable[[Any], bool] | None = None) -> None:
         """Start lanes; their processes start with the first tasks.
 
         Args:
             workers: number of worker processes.
             threads: number of threads that numerical libraries may use in each.
+            claim: asked of each task as a lane takes it; the future of one that it refuses is cancelled.
         """
+        self._claim = claim
         self._queues: OrderedDict[Any, deque[_Job]] = OrderedDict()
         self._busy: dict[int, Any] = {}
         self._changed = threading.Condition()
@@ -118,6 +120,8 @@ class LaneExecutor(Executor):
     def _lane(self, lane: int) -> None:
         pool: ProcessPoolExecutor | None = None
         while (job := self._next(lane)) is not None:
+            if not self._is_ours(job):
+                continue
             if not job.future.set_running_or_notify_cancel():
                 continue
             try:
@@ -150,6 +154,20 @@ class LaneExecutor(Executor):
                 job.future.set_exception(error)
         if pool is not None:
             self._end(lane, pool)
+
+    def _is_ours(self, job: "_Job") -> bool:
+        if self._claim is None:
+            return True
+        try:
+            ours = self._claim(job.args[0])
+        except BaseException as error:
+            if job.future.set_running_or_notify_cancel():
+                job.future.set_exception(error)
+            return False
+        if not ours:
+            job.future.cancel()
+            job.future.set_running_or_notify_cancel()  # tells those who wait for it
+        return ours
 
     def _next(self, lane: int) -> "_Job | None":
         """Wait for work: of this lane's image if there is any, else of one that no other lane works on."""

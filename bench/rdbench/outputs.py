@@ -1,57 +1,184 @@
 """Write a results folder: records, summary, BD figures, plots, provenance."""
 
-from collections.abc import Iterable, Mapping
+import hashlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
+from rdbench.cell import Cell
 from rdbench.errors import BenchError
 from rdbench.experiment import Experiment
-from rdbench.files import atomic_text
-from rdbench.ledger import Cell
+from rdbench.files import atomic_text, write_bytes
+from rdbench.ledger import Export, Ledger, Row
+from rdbench.opening import PROVENANCE, RECORDS, file_digest, noted_shown, say
 from rdbench.plan import Plan
 from rdbench.provenance import write_provenance
-from rdbench.record_writer import select_cells, write_records
+from rdbench.record_writer import records_bytes
+from rdbench.selection import Shown, select
 
 if TYPE_CHECKING:
     from rdbench.integrals import Method
 
+__all__ = [
+    "BD",
+    "PLOTS",
+    "PROVENANCE",
+    "RECORDS",
+    "SUMMARY",
+    "Snapshot",
+    "is_written",
+    "store_changes",
+    "write_derived",
+    "write_outputs",
+    "write_snapshot",
+]
+
 # Six significant digits: more than any of these figures is good for, and a diff stays readable.
 _DIGITS = "%.6g"
-RECORDS, SUMMARY, BD, PROVENANCE, PLOTS = "records.csv", "summary.csv", "bd.csv", "provenance.json", "plots"
+SUMMARY, BD, PLOTS = "summary.csv", "bd.csv", "plots"
 
 
 def write_outputs(
     out: Path,
     experiment: Experiment,
     dataset: str,
-    cells: Mapping[str, Cell],
+    ledger: Ledger,
     plan: Plan,
     run: Mapping[str, Any],
     *,
     console: Console,
-) -> None:
-    """Write everything that follows from the ledger.
+) -> list[Cell]:
+    """Write everything that follows from the ledger, while no other run writes there and no signal stops it.
 
     Args:
         out: the results folder.
         experiment: what was asked for.
         dataset: the dataset's name.
-        cells: the ledger's cells by key.
+        ledger: the folder's.
         plan: the run's plan.
         run: facts of the run, for the provenance.
         console: where notes go.
+
+    Returns:
+        All rows of the ledger as they were written.
     """
-    chosen = select_cells(cells, plan.planned, dataset)
-    write_records(out / RECORDS, experiment.name, chosen, list(plan.metrics))
+    with ledger.changing():
+        rows = ledger.rows()
+        cells = [row.cell for row in rows]
+        selection = select(cells, plan.planned, plan.image_names, dataset, noted_shown(ledger))
+        if not any(cell.in_tables for cell in selection.cells):
+            console.print("nothing is measured yet: tables are as they were", style="yellow", markup=False)
+            return cells
+        revision = store_changes(ledger, rows, selection.cells)
+    chosen = [cell for cell in selection.cells if cell.in_tables]
     mixed = _mixed_versions(chosen, plan)
     for line in mixed:
-        console.print(line, style="yellow", markup=False, highlight=False, soft_wrap=True)
+        say(console, line)
     codecs = {label: codec.fingerprint for label, codec in plan.codecs.items()}
-    write_provenance(out / PROVENANCE, experiment, codecs=codecs, metrics=plan.metrics, run={**run, "warnings": mixed})
-    write_derived(
-        out, anchor=experiment.anchor, bd_method=experiment.bd_method, overlay=experiment.overlay, console=console
+    images = {"name": dataset, "images": plan.image_digests}
+
+    def provenance(tables: Mapping[str, Any]) -> None:
+        write_provenance(
+            out / PROVENANCE,
+            experiment,
+            codecs=codecs,
+            metrics=plan.metrics,
+            run={**run, "warnings": mixed},
+            tables={"dataset": images, **tables},
+        )
+
+    def derived() -> None:
+        write_derived(
+            out, anchor=experiment.anchor, bd_method=experiment.bd_method, overlay=experiment.overlay, console=console
+        )
+
+    snapshot = Snapshot(selection.cells, selection.shown, revision)
+    write_snapshot(out, experiment.name, ledger, snapshot, list(plan.metrics), plan.digest, provenance, derived)
+    return list(selection.cells)
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """All rows of a ledger at one moment.
+
+    Attributes:
+        cells: the rows.
+        shown: what tables show of each label.
+        revision: the ledger's at that moment.
+    """
+
+    cells: Sequence[Cell]
+    shown: Mapping[str, Shown]
+    revision: int
+
+
+def store_changes(ledger: Ledger, before: Sequence[Row], after: Iterable[Cell]) -> int:
+    """Store rows that are new or say something else than before; within `changing`. Return the ledger's revision.
+
+    A row that only says something else (whether it is shown, under which name its image goes) is no newer for it.
+    """
+    old = {row.cell.identity: row for row in before}
+    changed = [cell for cell in after if cell.identity not in old or old[cell.identity].cell != cell]
+    if not changed:
+        return ledger.revision()
+    revision = ledger.next_revision()
+    for cell in changed:
+        row = old.get(cell.identity)
+        ledger.store(cell, revision if row is None else row.revision)
+    return revision
+
+
+def write_snapshot(
+    out: Path,
+    experiment: str,
+    ledger: Ledger,
+    snapshot: Snapshot,
+    metrics: Sequence[str],
+    plan: str,
+    provenance: Callable[[Mapping[str, Any]], None],
+    derived: Callable[[], None],
+) -> None:
+    """Write records.csv from a ledger's rows, then what belongs to it, and note in the ledger that this was done.
+
+    Args:
+        out: the results folder.
+        experiment: the experiment's name.
+        ledger: the folder's.
+        snapshot: its rows.
+        metrics: the order of the metric columns.
+        plan: digest of the plan, by which a later run knows that there is nothing to write; "" for no such thing.
+        provenance: writes provenance.json, given what it says of the tables.
+        derived: writes all that follows from records.csv.
+    """
+    data = records_bytes(experiment, snapshot.cells, metrics)
+    digest = hashlib.sha256(data).hexdigest()
+    shown = {label: asdict(what) for label, what in snapshot.shown.items()}
+    with ledger.changing():
+        before = ledger.export()
+        # Should the run be killed before the file is there: what lies there then is this ledger's all the same.
+        ledger.note_export(replace(before, plan="", records=(*before.records[-1:], digest)))
+    try:
+        write_bytes(out / RECORDS, data)
+        provenance({"records_sha256": digest, "tables": shown})
+        derived()
+    except OSError as error:
+        what = f"{error.filename or out}: {error.strerror or error}"
+        raise BenchError(f"cannot write the tables ({what}); the ledger has every row, run again") from error
+    with ledger.changing():
+        ledger.note_export(Export(snapshot.revision, plan, (digest,), shown))
+
+
+def is_written(out: Path, ledger: Ledger, plan: str) -> bool:
+    """Whether everything that `write_outputs` writes is there, and was written from these rows for this plan."""
+    export = ledger.export()
+    return (
+        export.plan == plan
+        and export.revision == ledger.revision()
+        and file_digest(out / RECORDS) == export.records[-1]
+        and all((out / name).exists() for name in (SUMMARY, PROVENANCE, PLOTS))
     )
 
 
@@ -70,11 +197,6 @@ def _mixed_versions(cells: Iterable[Cell], plan: Plan) -> list[str]:
     ]
 
 
-def are_there(out: Path) -> bool:
-    """Whether every file that `write_outputs` always writes exists."""
-    return all((out / name).exists() for name in (RECORDS, SUMMARY, PROVENANCE, PLOTS))
-
-
 def write_derived(out: Path, *, anchor: str | None, bd_method: "Method", overlay: list[str], console: Console) -> None:
     """Write summary.csv, bd.csv and the plots anew from records.csv alone."""
     from rdbench.bd import bd_table
@@ -86,7 +208,7 @@ def write_derived(out: Path, *, anchor: str | None, bd_method: "Method", overlay
     metrics = metric_columns(records)
     with atomic_text(out / SUMMARY) as file:
         summary(records).to_csv(file, index=False, float_format=_DIGITS)
-    (out / BD).unlink(missing_ok=True)  # no figures against an anchor that is none any more
+    table = None
     if anchor is not None and anchor not in set(records["label"]):
         console.print(f"no BD figures: '{anchor}', the anchor, has no rows here", style="yellow", markup=False)
     elif anchor is not None:
@@ -94,9 +216,11 @@ def write_derived(out: Path, *, anchor: str | None, bd_method: "Method", overlay
             table = bd_table(records, anchor, metrics, method=bd_method)
         except BenchError as error:
             console.print(f"no BD figures: {error}", style="yellow", markup=False, soft_wrap=True)
-        else:
-            with atomic_text(out / BD) as file:
-                table.to_csv(file, index=False, float_format=_DIGITS)
+    if table is None:
+        (out / BD).unlink(missing_ok=True)  # no figures against an anchor that is none any more
+    else:
+        with atomic_text(out / BD) as file:
+            table.to_csv(file, index=False, float_format=_DIGITS)
     published = []
     for name in overlay:
         try:

@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from rdbench.available import ReadyCodec, available_entries, available_metrics
+from rdbench.cell import Cell
 from rdbench.datasets import ImageError, Item
 from rdbench.experiment import Experiment
 from rdbench.keys import cell_key, digest, encode_key
-from rdbench.ledger import Cell
 from rdbench.measure import Task
+from rdbench.selection import HASH_DIGITS
 
 
 @dataclass
@@ -26,6 +27,7 @@ class Plan:
         metrics: the metrics that can be computed, name → fingerprint.
         missing: one line for each codec and metric that cannot.
         images: number of images.
+        image_digests: the images' names → their digests.
         digest: digest of everything but the ledger that decides what is written.
     """
 
@@ -36,7 +38,13 @@ class Plan:
     metrics: dict[str, Mapping[str, Any]] = field(default_factory=dict)
     missing: list[str] = field(default_factory=list)
     images: int = 0
+    image_digests: dict[str, str] = field(default_factory=dict)
     digest: str = ""
+
+    @property
+    def image_names(self) -> dict[str, str]:
+        """The images' names by their digests, as cells have these."""
+        return {image[:HASH_DIGITS]: name for name, image in self.image_digests.items()}
 
     @property
     def metric_digests(self) -> dict[str, str]:
@@ -65,14 +73,17 @@ def make_plan(
         force: measure everything, known or not.
         memory: bytes that a codec's process may use with its children; None for no limit.
     """
-    plan = Plan(images=len(items))
+    plan = Plan()
+    items, images, lines = _distinct(items)
+    plan.missing += lines
+    plan.images = len(items)
+    plan.image_digests = {item.name: image for item, image in zip(items, images, strict=True)}
     plan.metrics, lines = available_metrics(experiment.metrics)
     plan.missing += lines
     plan.codecs, lines = available_entries(experiment.codecs, limit_s=experiment.timeout)
     plan.missing += lines
     metric_digests = plan.metric_digests
     by_stream = _by_stream(known.values()) if keep else {}
-    images = [_image_digest(item) for item in items]
     for item, image in zip(items, images, strict=True):
         for group in _bitstreams(plan.codecs.values(), dataset, item, image):
             plan.planned += group
@@ -133,7 +144,7 @@ def _bitstreams(codecs: Iterable[ReadyCodec], dataset: str, item: Item, image: s
                     codec=codec.name,
                     fingerprint=codec.digest,
                     image=item.name,
-                    image_hash=image[:12],
+                    image_hash=image[:HASH_DIGITS],
                     dataset=dataset,
                     rate=rate,
                     codec_options=codec.entry.options,
@@ -163,6 +174,22 @@ def _is_known(cell: Cell | None, metrics: Mapping[str, str]) -> bool:
 
 def _by_stream(cells: Iterable[Cell]) -> dict[str, Cell]:
     return {cell.encode_key: cell for cell in cells if cell.stream and cell.encode_s is not None}
+
+
+def _distinct(items: Sequence[Item]) -> tuple[list[Item], list[str], list[str]]:
+    """Return the images without those that are there under another name already, their digests, and a line on those.
+
+    An image is what its digest says. Measured twice it would count twice in every average.
+    """
+    first: dict[str, Item] = {}
+    twice = []
+    for item in items:
+        image = _image_digest(item)
+        if image in first:
+            twice.append(f"{item.name} is {first[image].name}")
+        first.setdefault(image, item)
+    lines = [f"left out, since the same image is there under another name: {', '.join(twice)}"] if twice else []
+    return list(first.values()), list(first), lines
 
 
 def _image_digest(item: Item) -> str:

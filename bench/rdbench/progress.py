@@ -1,9 +1,8 @@
 """Progress of a run: how far it is, and how long it will still take."""
 
-import sys
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from rich.console import Console
 from rich.progress import (
@@ -41,6 +40,10 @@ class TimeLeft:
         """Count a finished task."""
         self._left[_kind(task)] -= 1
         _add(self._times, _kind(task), seconds)
+
+    def elsewhere(self, task: Task) -> None:
+        """Count a task that another run has done."""
+        self._left[_kind(task)] -= 1
 
     def seconds(self) -> float | None:
         """Return the estimate in seconds, or None before anything is known."""
@@ -98,13 +101,21 @@ class RunProgress:
     def done(self, task: Task, measured: Measured) -> None:
         """Count a finished task and say of a failure what it was."""
         self._time_left.done(task, measured.total_s)
-        self._done += len(measured.cells)
+        self._note(measured.cells, "failed")
+
+    def elsewhere(self, task: Task, cells: Sequence[Cell]) -> None:
+        """Count a task that another run in the same folder has done."""
+        self._time_left.elsewhere(task)
+        self._note(cells, "failed in another run")
+
+    def _note(self, cells: Sequence[Cell], failed: str) -> None:
+        self._done += len(cells)
         left = f"{format_seconds(self._time_left.seconds())} left"
-        for cell in measured.cells:
+        for cell in cells:
             if cell.error:
                 self._failed += 1
                 self._console.print(
-                    f"failed: {cell.label} at {cell.rate:g} on {cell.image}: {cell.error}",
+                    f"{failed}: {cell.place}: {cell.error}",
                     style="red", markup=False, highlight=False, soft_wrap=True,
                 )  # fmt: skip
         self._progress.update(self._bar, completed=self._done, left=left)
@@ -112,7 +123,6 @@ class RunProgress:
         if not self._console.is_terminal and (now - self._last_line > _LINE_EVERY_S or self._done == self._total):
             self._last_line = now
             self._console.print(f"{self._done}/{self._total} cells, {self._failed} failed, {left}", highlight=False)
-            sys.stdout.flush()
 
 
 def format_seconds(seconds: float | None) -> str:

@@ -40,6 +40,7 @@ def write_provenance(
     codecs: Mapping[str, Mapping[str, Any]],
     metrics: Mapping[str, Mapping[str, Any]],
     run: Mapping[str, Any],
+    tables: Mapping[str, Any],
 ) -> None:
     """Add a run to a results folder's provenance.json.
 
@@ -49,6 +50,8 @@ def write_provenance(
         codecs: label → fingerprint, of the codecs that ran.
         metrics: metric → fingerprint, of the metrics that were computed.
         run: facts of this run (times, workers, counts).
+        tables: what the tables were made from: the dataset and its images with their digests, what they show of each
+            label, and the digest of records.csv.
     """
     before = read_provenance(path)
     content = experiment.model_dump(mode="json")
@@ -61,15 +64,25 @@ def write_provenance(
         "codecs": _entries(before, "codecs") | {k: _with_digest(v) for k, v in codecs.items()},
         "metrics": _entries(before, "metrics") | {k: _with_digest(v) for k, v in metrics.items()},
         "runs": runs,
+        **tables,
     }
+    save_provenance(path, data)
+
+
+def save_provenance(path: Path, content: Mapping[str, Any]) -> None:
+    """Write a provenance.json as it is."""
     with atomic_text(path) as file:
-        json.dump(data, file, indent=2, sort_keys=True, ensure_ascii=False, default=str)
-        file.write("\n")
+        # Lone surrogates, of names that are not UTF-8, are not for a file: ASCII then, with escapes.
+        text = json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False, default=str)
+        if any("\ud800" <= character <= "\udfff" for character in text):
+            text = json.dumps(content, indent=2, sort_keys=True, default=str)
+        file.write(text + "\n")
 
 
 def metric_digests(provenance: Mapping[str, Any]) -> dict[str, str]:
     """Return metric name → fingerprint digest from a provenance.json's content."""
-    return {name: entry["digest"] for name, entry in _entries(provenance, "metrics").items()}
+    entries = _entries(provenance, "metrics").items()
+    return {name: str(entry["digest"]) for name, entry in entries if isinstance(entry, dict) and "digest" in entry}
 
 
 def describe_machine() -> dict[str, Any]:
@@ -121,9 +134,10 @@ def _processor() -> str:
 def _revision() -> str | None:
     """Return the git commit of this checkout, with "+" where it has uncommitted changes; None outside of git."""
     folder = Path(__file__).parent
+    # In a session of its own, which Ctrl-C does not reach: the tables are being written.
     command = ["git", "-C", str(folder), "describe", "--always", "--abbrev=12", "--dirty=+", "--exclude=*"]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False, start_new_session=True)
     except (OSError, subprocess.TimeoutExpired):
         return None
     return done.stdout.strip() or None

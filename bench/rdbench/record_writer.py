@@ -1,155 +1,224 @@
-"""The ledger's cells as records.csv and back: one row a cell, sorted so that a diff of two runs reads well."""
+"""records.csv: all rows of a results folder, written and read back without loss."""
 
 import csv
+import hashlib
+import io
 import json
-import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 from typing import Any
 
+from rdbench.cell import Cell
 from rdbench.datasets.folder import natural_key
 from rdbench.errors import BenchError
-from rdbench.files import atomic_text
 from rdbench.keys import canonical_json
-from rdbench.ledger import Cell
+from rdbench.provenance import metric_digests
+from rdbench.record_format import (
+    RowError,
+    cell_of,
+    check_header,
+    escape,
+    header,
+    metric_names_in,
+    old_cell_of,
+    row_of,
+    schema_of,
+    shown_steps,
+)
+from rdcodecs import CodecError
+from rdcodecs.registry import codec_class
 
-_FIRST = (
-    "experiment", "dataset", "image", "width", "height", "codec", "label", "fingerprint", "rate", "steps", "options",
-    "bytes", "bpp", "encode_s", "decode_s",
-)  # fmt: skip
-_LAST = ("error", "image_hash", "key")
-_DECIMALS = 6
+_KEY_DIGITS = 24
+"""Length of a key, for telling a row that was cut off in it."""
 
 
-def select_cells(cells: Mapping[str, Cell], planned: Iterable[Cell], dataset: str) -> list[Cell]:
-    """Choose the cells that belong into the records, never two configurations under one label.
+@dataclass
+class ReadRecords:
+    """What a records.csv holds.
 
-    What the plan asks for comes under the plan's labels. Of a label that is not planned (its codec cannot run on
-    this machine, or was not asked for this time) the rows of its newest configuration stay.
-
-    Args:
-        cells: the ledger, by key.
-        planned: the plan's cells.
-        dataset: only cells of this dataset are taken.
+    Attributes:
+        cells: its rows, in their order.
+        old: those of schema 1, which rounds numbers and holds only what tables show.
+        problems: one line for each thing that could not be read; the rest is in `cells`.
+        sha256: digest of the file.
     """
-    chosen: dict[tuple[Any, ...], Cell] = {}
-    current: dict[str, str] = {}
-    for plan in planned:
-        current[plan.label] = plan.fingerprint
-        cell = cells.get(plan.key)
-        if cell is not None:
-            cell = replace(
-                cell,
-                label=plan.label,
-                codec=plan.codec,
-                image=plan.image,
-                codec_options=plan.codec_options,
-                decode_options=plan.decode_options,
-            )
-            chosen[_identity(cell)] = cell
-    others = sorted((cell for cell in cells.values() if cell.dataset == dataset), key=lambda cell: cell.measured)
-    newest = {cell.label: cell.fingerprint for cell in others}
-    for cell in reversed(others):
-        if cell.fingerprint == current.get(cell.label, newest[cell.label]):
-            chosen.setdefault(_identity(cell), cell)
-    return sorted(chosen.values(), key=_sort_key)
+
+    cells: list[Cell] = field(default_factory=list)
+    old: set[tuple[str, str]] = field(default_factory=set)
+    problems: list[str] = field(default_factory=list)
+    sha256: str = ""
 
 
-def write_records(path: Path, experiment: str, cells: Sequence[Cell], metrics: Sequence[str]) -> None:
-    """Write records.csv (UTF-8, RFC 4180), as a whole or not at all.
+def records_bytes(experiment: str, cells: Sequence[Cell], metrics: Sequence[str]) -> bytes:
+    """Return a records.csv (UTF-8, RFC 4180): what tables show first, each part sorted so that a diff reads well.
 
     Args:
-        path: the file.
         experiment: the experiment's name.
-        cells: what `select_cells` chose.
+        cells: all rows.
         metrics: the order of the metric columns; metrics found beside these follow, sorted.
     """
     found = {name for cell in cells for name in cell.metrics}
     columns = [*metrics, *sorted(found.difference(metrics))]
-    with atomic_text(path) as file:
-        writer = csv.writer(file)
-        writer.writerow([*_FIRST, *columns, *_LAST])
-        writer.writerows(_row(experiment, cell, columns) for cell in cells)
+    file = io.StringIO(newline="")
+    writer = csv.writer(file)
+    writer.writerow(header(columns))
+    writer.writerows(row_of(experiment, cell, columns) for cell in sorted(cells, key=_sort_key))
+    return file.getvalue().encode()
 
 
-def read_cells(path: Path, metric_fingerprints: Mapping[str, str]) -> list[Cell]:
-    """Read records.csv back into cells, for a ledger that is lost or was never there.
-
-    Args:
-        path: a records.csv.
-        metric_fingerprints: metric name → digest with which its column was computed; other columns are read, but
-            count as out of date.
+def read_cells(path: Path, provenance: Mapping[str, Any]) -> list[Cell]:
+    """Return the cells of a whole records.csv, in the order of its rows; see `read_records`.
 
     Raises:
-        BenchError: the file is not a records.csv.
+        BenchError: the file is not a records.csv, or a row of it cannot be read.
+    """
+    records = read_records(path, provenance)
+    if records.problems:
+        raise BenchError(records.problems[0])
+    return records.cells
+
+
+def read_records(path: Path, provenance: Mapping[str, Any]) -> ReadRecords:
+    """Read as much of a records.csv as can be read.
+
+    Args:
+        path: the file.
+        provenance: content of the provenance.json beside it, or nothing. For files of schema 1 it says which options
+            are decode options and by which versions the metrics were computed; a metric without a version counts as
+            out of date.
+
+    Raises:
+        BenchError: it cannot be opened, or is not a records.csv at all.
     """
     try:
-        with path.open(newline="", encoding="utf-8") as file:
-            return [_cell(row, metric_fingerprints) for row in csv.DictReader(file)]
-    except (KeyError, ValueError, TypeError) as error:
-        raise BenchError(f"'{path}' is not a records.csv of rdbench ({error}): move it away") from error
+        data = path.read_bytes()
+    except OSError as error:
+        raise BenchError(f"cannot read '{path}': {error.strerror or error}") from error
+    result = ReadRecords(sha256=hashlib.sha256(data).hexdigest())
+    # What is not UTF-8 becomes surrogates, which a whole file does not have.
+    text = data.decode("utf-8-sig", "surrogateescape")
+    reader = csv.reader(io.StringIO(text, newline=""))
+    rows = _numbered(reader, path, result.problems)
+    try:
+        _, columns = next(rows)
+        check_header(columns)
+    except (StopIteration, RowError) as error:
+        why = str(error) or "it is empty"
+        raise BenchError(f"'{path}' is not a records.csv of rdbench ({why}): move it away") from error
+    metrics = metric_names_in(columns)
+    decode = _DecodeOptions(provenance)
+    versions = metric_digests(provenance)
+    bad: list[tuple[str, str]] = []
+    last: Mapping[str, str] = {}
+    for lines, row in rows:
+        if row == columns or not row:  # files put one after another; an empty line
+            continue
+        try:
+            if len(row) != len(columns):
+                raise RowError(f"it has {len(row)} of {len(columns)} columns")
+            last = dict(zip(columns, row, strict=True))
+            if schema_of(last) == 1:
+                cell = old_cell_of(last, metrics, decode.among(last))
+                if not cell.error:
+                    cell.metric_fingerprints.update((n, v) for n, v in versions.items() if n in metrics.values())
+                result.old.add(cell.identity)
+            else:
+                cell = cell_of(last, metrics)
+            _check_whole(row, cell)
+        except RowError as error:
+            bad.append((lines, str(error)))
+            last = {}
+        else:
+            result.cells.append(cell)
+    if not text.endswith(("\n", "\r")) and (not last or _may_be_cut(last)):
+        lines = bad.pop()[0] if not last and bad else str(reader.line_num)
+        if last:
+            result.cells.pop()
+        result.problems.append(f"'{path}' ends in the middle of a row: line {lines} is left out")
+    if bad:
+        others = f", and {len(bad) - 1} more" if len(bad) > 1 else ""
+        result.problems.append(f"'{path}', line {bad[0][0]} cannot be read ({bad[0][1]}){others}: left out")
+    return result
 
 
-def _identity(cell: Cell) -> tuple[Any, ...]:
-    return cell.label, cell.image, cell.rate, canonical_json(cell.decode_options)
+def _numbered(reader: Any, path: Path, problems: list[str]) -> Iterator[tuple[str, list[str]]]:
+    """Yield the lines of each row and its texts, as far as the file is a table."""
+    before = 0
+    try:
+        for row in reader:
+            first, before = before + 1, reader.line_num
+            yield str(first) if first == before else f"{first} to {before}", row
+    except csv.Error as error:
+        problems.append(f"'{path}' is no table from line {before + 1} on ({error}): the rest is left out")
+
+
+def _check_whole(row: Sequence[str], cell: Cell) -> None:
+    if any("\udc80" <= character <= "\udcff" for text in row for character in text):
+        raise RowError("it is not UTF-8")
+    if not cell.key or not cell.label:
+        raise RowError("it has no key or no label")
+
+
+def _may_be_cut(row: Mapping[str, str]) -> bool:
+    """Whether a last line without an end may have lost something: a row ends with its schema, or, in old files, key."""
+    return not row["schema"] if "schema" in row else len(row["key"]) < _KEY_DIGITS
+
+
+class _DecodeOptions:
+    """Tells decode options from the codec's, for files that have both in one column."""
+
+    def __init__(self, provenance: Mapping[str, Any]) -> None:
+        experiment = provenance.get("experiment")
+        entries = experiment.get("codecs") if isinstance(experiment, dict) else None
+        self._entries = {
+            entry["label"]: entry for entry in entries or [] if isinstance(entry, dict) and "label" in entry
+        }
+        self._of_codec: dict[str, frozenset[str]] = {}
+        self._parsed: dict[str, Mapping[str, Any]] = {}
+
+    def among(self, row: Mapping[str, str]) -> Mapping[str, Any]:
+        """Return those of a row's options that are decode options."""
+        text = row["options"]
+        if text in ("", "{}"):
+            return {}
+        options = self._options(text)
+        entry = self._entries.get(row["label"])
+        if entry is not None:
+            own, decode = entry.get("options") or {}, entry.get("decode") or {}
+            return {name: value for name, value in options.items() if name in decode or name not in own}
+        known = self._known(row["codec"])
+        return {name: value for name, value in options.items() if name in known}
+
+    def _options(self, text: str) -> Mapping[str, Any]:
+        if text not in self._parsed:
+            try:
+                value = json.loads(text)
+            except ValueError as error:
+                raise RowError(f"options that are not JSON: '{escape(text)}'") from error
+            if not isinstance(value, dict):
+                raise RowError(f"options that are not a JSON object: '{escape(text)}'")
+            self._parsed[text] = value
+        return self._parsed[text]
+
+    def _known(self, codec: str) -> frozenset[str]:
+        if codec not in self._of_codec:
+            try:
+                self._of_codec[codec] = frozenset(codec_class(codec).decode_options)
+            except CodecError:  # a codec of one's own: its file is not known here
+                self._of_codec[codec] = frozenset()
+        return self._of_codec[codec]
 
 
 def _sort_key(cell: Cell) -> tuple[Any, ...]:
-    steps = cell.decode_options.get("steps")
-    steps = -1 if steps is None else steps
-    return cell.label, natural_key(PurePath(cell.image)), cell.rate, steps, canonical_json(cell.decode_options)
-
-
-def _row(experiment: str, cell: Cell, metrics: Sequence[str]) -> list[Any]:
-    options = cell.codec_options | cell.decode_options
-    steps = options.pop("steps", None)
-    steps = "" if steps is None else steps
-    bpp = None
-    if cell.bytes is not None and cell.width is not None and cell.height is not None:
-        bpp = 8 * cell.bytes / (cell.width * cell.height)
-    first = [
-        experiment, cell.dataset, cell.image, cell.width, cell.height, cell.codec, cell.label, cell.fingerprint,
-        f"{cell.rate:g}", steps, canonical_json(options), cell.bytes, _number(bpp), _number(cell.encode_s),
-        _number(cell.decode_s),
-    ]  # fmt: skip
-    return [
-        *first,
-        *(_number(cell.metrics.get(name)) for name in metrics),
-        cell.error,
-        cell.image_hash,
+    steps = shown_steps(cell.decode_options)
+    return (
+        not cell.in_tables,
+        cell.label,
+        natural_key(PurePath(cell.image)),
+        cell.rate,
+        -1 if steps is None else steps,
+        canonical_json(cell.decode_options),
+        cell.fingerprint,
         cell.key,
-    ]
-
-
-def _number(value: float | None) -> str:
-    if value is None:
-        return ""
-    return f"{value:.{_DECIMALS}f}".rstrip("0").rstrip(".") if math.isfinite(value) else str(value)
-
-
-def _cell(row: Mapping[str, str], metric_fingerprints: Mapping[str, str]) -> Cell:
-    names = [name for name in row if name not in _FIRST + _LAST]
-    steps = {"steps": int(row["steps"])} if row["steps"] else {}
-    return Cell(
-        key=row["key"],
-        encode_key="",
-        label=row["label"],
-        codec=row["codec"],
-        fingerprint=row["fingerprint"],
-        image=row["image"],
-        image_hash=row["image_hash"],
-        dataset=row["dataset"],
-        rate=float(row["rate"]),
-        codec_options=json.loads(row["options"]),
-        decode_options=steps,
-        measured="",
-        width=int(row["width"]) if row["width"] else None,
-        height=int(row["height"]) if row["height"] else None,
-        bytes=int(row["bytes"]) if row["bytes"] else None,
-        encode_s=float(row["encode_s"]) if row["encode_s"] else None,
-        decode_s=float(row["decode_s"]) if row["decode_s"] else None,
-        metrics={name: float(row[name]) for name in names if row[name]},
-        metric_fingerprints={} if row["error"] else {n: f for n, f in metric_fingerprints.items() if n in names},
-        error=row["error"],
     )

@@ -11,12 +11,23 @@ import pandas as pd
 
 from rdbench.errors import BenchError
 from rdbench.metrics import metric_names
+from rdbench.record_format import (
+    JSON,
+    NUMBERS,
+    SCHEMA,
+    TEXT,
+    RowError,
+    curve_options,
+    json_text,
+    metric_names_in,
+    schema_of,
+    shown_steps,
+    unescape,
+)
 
-NUMBERS = ("width", "height", "rate", "steps", "bytes", "bpp", "encode_s", "decode_s")
-"""Columns of numbers besides the metrics."""
 REQUIRED = ("image", "label", "rate", "steps", "options", "bpp", "encode_s", "decode_s", "error")
 """Columns without which there is no curve."""
-_TEXT = ("experiment", "dataset", "image", "image_hash", "codec", "label", "fingerprint", "options", "error")
+_AS_TEXT = (*TEXT, *JSON, "in_tables", "schema")
 
 
 class RecordsError(BenchError):
@@ -24,13 +35,15 @@ class RecordsError(BenchError):
 
 
 def load_records(path: Path | str) -> pd.DataFrame:
-    """Read records.csv.
+    """Read those rows of records.csv that tables show.
 
     Args:
         path: the file, or the results folder that holds it.
 
     Returns:
-        One row a cell, with the columns of the file and those that `with_curves` adds.
+        One row a cell, with the columns of the file and those that `with_curves` adds. Text is as it was measured,
+        without the file's escapes, and `options` holds the codec's options and those of the decode, which together
+        tell the curves of a label apart.
 
     Raises:
         RecordsError: the file is missing, empty, not a table, lacks a column, or holds text where a number
@@ -43,11 +56,11 @@ def load_records(path: Path | str) -> pd.DataFrame:
     try:
         frame = pd.read_csv(
             file,
-            encoding="utf-8",
+            encoding="utf-8-sig",
             # an image may well be called "null" or "NA": only number columns have missing values
             keep_default_na=False,
             na_values={name: ["", "nan", "NaN"] for name in numbers},
-            dtype=dict.fromkeys(_TEXT, "str"),
+            dtype=dict.fromkeys(_AS_TEXT, "str"),
         )
     except FileNotFoundError as error:
         raise RecordsError(f"'{file}' does not exist: run the experiment first") from error
@@ -57,6 +70,12 @@ def load_records(path: Path | str) -> pd.DataFrame:
         raise RecordsError(f"'{file}' is not a CSV table: {' '.join(str(error).split())}") from error
     except OSError as error:
         raise RecordsError(f"cannot read '{file}': {error.strerror or error}") from error
+    try:
+        frame = _shown(frame)
+    except RowError as error:
+        raise RecordsError(f"'{file}' cannot be read: {error}") from error
+    except RecordsError as error:
+        raise RecordsError(f"'{file}' {error}") from error
     for name in (name for name in numbers if name in frame.columns):
         values = pd.to_numeric(frame[name], errors="coerce")
         wrong = values.isna() & frame[name].notna()
@@ -68,6 +87,34 @@ def load_records(path: Path | str) -> pd.DataFrame:
         return with_curves(frame)
     except RecordsError as error:
         raise RecordsError(f"'{file}' {error}") from error
+
+
+def _shown(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows that tables show, read as the format's version says."""
+    if "schema" not in frame.columns:
+        return frame
+    cut = frame["schema"].isna().to_numpy()
+    if cut.any():
+        raise RowError(f"row {int(np.flatnonzero(cut)[0]) + 1} is cut off")
+    schemas = {text: schema_of({"schema": text}) for text in frame["schema"].unique()}
+    new = frame["schema"].map(schemas) == SCHEMA
+    if "in_tables" in frame.columns:
+        frame = frame[~new | (frame["in_tables"] != "no")].copy()
+        new = new[frame.index]
+    for name in (name for name in TEXT if name in frame.columns):
+        texts = {text: unescape(text) for text in frame[name].unique()}
+        frame[name] = frame[name].where(~new, frame[name].map(texts))
+    if {"options", "decode_options"} <= set(frame.columns):
+        both = frame[["options", "decode_options"]]
+        pairs = {pair: _together(*pair) for pair in both.drop_duplicates().itertuples(index=False, name=None)}
+        together = [pairs[pair] for pair in both.itertuples(index=False, name=None)]
+        frame["options"] = frame["options"].where(~new, together)
+    return frame.rename(columns=metric_names_in(frame.columns)).reset_index(drop=True)
+
+
+def _together(options: str, decode_options: str) -> str:
+    codec, decode = (_object(text) for text in (options, decode_options))
+    return json_text(curve_options(codec, decode))
 
 
 def with_curves(records: pd.DataFrame) -> pd.DataFrame:
@@ -136,7 +183,8 @@ def summary(records: pd.DataFrame) -> pd.DataFrame:
     The columns are curve, label, steps, rate, n_images (cells that did not fail), n_errors, then the means
     over those images of bpp, each metric, encode_s and decode_s. A metric that covers fewer images anywhere
     (it is not defined for small ones, say) is followed by `<metric>_images`, how many it covers. The mean
-    PSNR of a rate with a lossless image is infinite.
+    PSNR of a rate with a lossless image is infinite. Where rates of a label average different images, the column
+    `note` says at each of them which it lacks.
     """
     frame = with_curves(records)
     names = curve_names(frame)
@@ -161,7 +209,29 @@ def summary(records: pd.DataFrame) -> pd.DataFrame:
         table[name] = means[name]
         if name in metrics and (counts[name] != table["n_images"]).any():
             table[f"{name}_images"] = counts[name]
+    notes = _image_notes(frame, failed, keys)
+    if notes.any():
+        table["note"] = notes
     return table.reset_index(drop=True)
+
+
+def _image_notes(frame: pd.DataFrame, failed: "pd.Series[bool]", keys: list[Any]) -> "pd.Series[str]":
+    """Return for each curve and rate what its averages lack of the images that its label's others have."""
+    image = ["dataset", "image"] if "dataset" in frame.columns else ["image"]
+    numbers = frame.groupby(image, sort=False).ngroup()
+    # Sets are slow for 100,000 rows; where every rate has as many images as its label, there is nothing to say.
+    of_label = numbers.mask(failed).groupby(frame["label"].to_numpy()).nunique()
+    good = numbers.mask(failed).groupby(keys).nunique()
+    label = frame["label"].groupby(keys).first()
+    notes = pd.Series("", index=good.index, dtype=object)
+    for at in good.index[(good < label.map(of_label)).to_numpy()]:
+        here = (keys[0] == at[0]) & (keys[1] == at[1])
+        others = set(numbers[(frame["label"] == label[at]) & ~failed])
+        lacking = others - set(numbers[here & ~failed])
+        broken = len(lacking & set(numbers[here & failed]))
+        parts = [f"{n} {what}" for n, what in ((broken, "failed"), (len(lacking) - broken, "missing")) if n]
+        notes[at] = f"{len(others) - len(lacking)} of {len(others)} images: {', '.join(parts)}"
+    return notes
 
 
 def step_suffix(steps: float) -> str:
@@ -190,7 +260,10 @@ def _curve_names(variants: list[list[Any]]) -> list[str]:
             if len(values) > 1:
                 name += f", {key}={options.get(key, '-')}"
         names.append(name)
-    return names
+    # Options that differ only in how they are nested, or 5 steps and 5.0: all of them then tell which is which.
+    exact = [json_text(_object(str(text))) for _, _, text in variants]
+    apart = {name: {text for other, text in zip(names, exact, strict=True) if other == name} for name in set(names)}
+    return [f"{name}, {text}" if len(apart[name]) > 1 else name for name, text in zip(names, exact, strict=True)]
 
 
 def _text(column: "pd.Series[Any]") -> "pd.Series[Any]":
@@ -199,14 +272,22 @@ def _text(column: "pd.Series[Any]") -> "pd.Series[Any]":
 
 
 def _options(text: str) -> dict[str, str]:
-    """Return the options of a row, flat, values as JSON; the step count has a column of its own."""
+    """Return the options of a row, flat, values as JSON; a step count has a column of its own."""
+    return {
+        key: json.dumps(value)
+        for key, value in _flat(_object(text))
+        if key != "steps" or (value is not None and shown_steps({"steps": value}) is None)
+    }
+
+
+def _object(text: str) -> dict[str, Any]:
     try:
         options = json.loads(text) if text else {}
     except json.JSONDecodeError as error:
         raise RecordsError(f"has options that are not JSON: '{text}'") from error
     if not isinstance(options, dict):
         raise RecordsError(f"has options that are not a JSON object: '{text}'")
-    return {key: json.dumps(value) for key, value in _flat(options) if key != "steps"}
+    return options
 
 
 def _flat(options: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:

@@ -4,30 +4,37 @@ import contextlib
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Executor, Future
+from concurrent.futures import CancelledError, Executor, Future
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 
 from rich.console import Console
 
+from rdbench.cell import Cell, best_by_key
 from rdbench.datasets import open_dataset
+from rdbench.dividing import Division, State
 from rdbench.errors import BenchError
 from rdbench.executor import LaneExecutor, WorkerStartError, leave_if_unguarded
 from rdbench.experiment import Experiment
-from rdbench.ledger import Cell, DamagedLedgerError, Ledger
+from rdbench.ledger import Ledger
+from rdbench.locking import SignalsHeldBack, folder_lock
 from rdbench.measure import UNREPEATABLE, Measured, Task, failed, measure, one_line
+from rdbench.messages import run_console
 from rdbench.metrics import DerivedMetric, metric_class
-from rdbench.outputs import are_there, write_outputs
+from rdbench.opening import LEDGER_NAME, noted_shown, open_ledger, say
+from rdbench.outputs import is_written, write_outputs
 from rdbench.plan import Plan, make_plan
 from rdbench.progress import RunProgress, TimeLeft, format_seconds
-from rdbench.provenance import metric_digests, read_provenance
-from rdbench.record_writer import read_cells
+from rdbench.selection import Selection, said
 
-LEDGER_NAME = "ledger.sqlite"
+__all__ = ["LEDGER_NAME", "RunResult", "run"]
+
 # Enough that every worker finds an image of its own, few enough that memory does not grow with the dataset.
 _WINDOW = 512
+_POLL_S = 0.5
+"""How often is looked after tasks that another run holds."""
 
 
 @dataclass(frozen=True)
@@ -36,8 +43,8 @@ class RunResult:
 
     Attributes:
         measured: cells measured now, without those that failed.
-        failed: cells that failed now.
-        known: cells that were known before.
+        failed: cells that failed now, also where what was measured before stays.
+        known: cells that were known before, or that another run in the same folder has measured meanwhile.
         missing: one line for each codec or metric that was left out.
         interrupted: whether Ctrl-C ended it early.
         wall_s: wall-clock seconds of the measuring.
@@ -84,20 +91,18 @@ def run(
             measured before is kept.
     """
     leave_if_unguarded()
-    console = console or Console(stderr=True)
+    console = console or run_console()
     dataset = open_dataset(experiment.dataset)
     items = dataset.items()[: experiment.limit]
-    ledger, known = open_ledger(out, console)
+    ledger, rows = open_ledger(out, console)
     with ledger:
-        others = {cell.dataset for cell in known.values()} - {dataset.name}
-        if others:
-            raise BenchError(
-                f"'{out}' holds results on {', '.join(sorted(others))}: give those on {dataset.name} a folder "
-                "of their own with --out"
-            )
+        since = rows[-1].revision if rows else 0
+        cells = [row.cell for row in rows]
+        known = best_by_key(cells)
         plan = make_plan(experiment, dataset.name, items, known, keep=out if keep else None, force=force, memory=memory)
+        _refuse_other_images(out, cells, dataset.name, plan)
         for line in plan.missing:
-            console.print(line, style="yellow", markup=False, highlight=False, soft_wrap=True)
+            say(console, line)
         if not plan.codecs and not known:
             raise BenchError("none of the experiment's codecs can run here: see the lines above, or `rdbench doctor`")
         _announce(plan, console)
@@ -106,19 +111,19 @@ def run(
         workers = workers or max(1, (os.cpu_count() or 1) // threads)
         lanes = min(workers, len(plan.tasks))
         if plan.tasks:
-            with _executor(executor, lanes, threads) as pool:
-                _measure_all(plan, pool, workers, ledger, known, console, counts)
-            # From the ledger, since Ctrl-C may come between its commit and any note beside it.
-            known = {cell.key: cell for cell in ledger.cells()}
+            with Division(ledger.path, since, plan.metric_digests) as division:
+                claim = division.claim if executor is None else None
+                with _executor(executor, lanes, threads, claim) as pool:
+                    _measure_all(plan, pool, workers, ledger, division, known, console, counts)
         wall = time.perf_counter() - clock
         result = RunResult(
             measured=counts.measured,
             failed=counts.failed,
-            known=plan.known,
+            known=plan.known + counts.elsewhere,
             missing=plan.missing,
             interrupted=counts.interrupted,
             wall_s=wall,
-            harness_share=1 - counts.useful_s / (wall * lanes) if lanes and executor is None else None,
+            harness_share=_harness_share(counts, wall, lanes) if executor is None else None,
         )
         facts = {
             "started": started.isoformat(timespec="seconds"),
@@ -131,83 +136,69 @@ def run(
             "images": plan.images,
         }
         # Before the first cell there is nothing to write: what is there stays as it is.
-        begun = bool(known) or not counts.interrupted
-        if begun and not (ledger.is_exported(plan.digest) and are_there(out)):
-            write_outputs(out, experiment, dataset.name, known, plan, facts, console=console)
-            ledger.set_exported(plan.digest)
-    _say_undefined(plan, known, console)
+        begun = len(ledger) > 0 or not counts.interrupted
+        if begun and not is_written(out, ledger, plan.digest):
+            with folder_lock(out, console), SignalsHeldBack() as signals:
+                cells = write_outputs(out, experiment, dataset.name, ledger, plan, facts, console=console)
+            result = replace(result, interrupted=result.interrupted or signals.came)
+        hidden = said(Selection(cells, noted_shown(ledger)), plan.image_names)
+    if hidden:
+        say(console, hidden)
+    _say_undefined(plan, best_by_key(cells), console)
     _say_unrepeatable(counts.unrepeatable, console)
-    _conclude(result, out, console)
+    _conclude(result, counts, out, console)
     return result
 
 
-def open_ledger(out: Path, console: Console) -> tuple[Ledger, dict[str, Cell]]:
-    """Open the ledger of a results folder, making both where they are missing, and read its cells by key.
-
-    A damaged ledger is said, moved aside, and started anew from records.csv; a missing one is filled from there
-    too, so that results that came with a clone are not measured again.
+def _refuse_other_images(out: Path, cells: Sequence[Cell], dataset: str, plan: Plan) -> None:
+    """Keep what a folder shows of other images from being replaced.
 
     Raises:
-        BenchError: the folder cannot be made or written.
+        BenchError: the folder shows results on other datasets, and none of the planned images.
     """
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        message = f"cannot make the results folder '{out}' ({error.strerror}): choose another --out"
-        raise BenchError(message) from error
-    if not os.access(out, os.W_OK):
-        raise BenchError(f"the results folder '{out}' is not writable: choose another with --out")
-    path = out / LEDGER_NAME
-    try:
-        ledger, known = _read_ledger(path)
-    except DamagedLedgerError as error:
-        aside = path.with_name(f"{LEDGER_NAME}.damaged-{datetime.now(UTC):%Y%m%dT%H%M%SZ}")
-        path.replace(aside)
-        for name in ("-wal", "-shm"):
-            path.with_name(LEDGER_NAME + name).unlink(missing_ok=True)
-        message = f"{error}: moved to '{aside.name}', starting anew from records.csv"
-        console.print(message, style="red", markup=False, soft_wrap=True)
-        ledger, known = _read_ledger(path)
-    records = out / "records.csv"
-    if not known and records.is_file():
-        cells = read_cells(records, metric_digests(read_provenance(out / "provenance.json")))
-        ledger.put(cells)
-        known = {cell.key: cell for cell in cells}
-        console.print(f"read {len(known)} known cells from '{records}'", highlight=False)
-    return ledger, known
+    shown = [cell for cell in cells if cell.in_tables]
+    others = {cell.dataset for cell in shown} - {dataset}
+    if others and not any(cell.image_hash in plan.image_names for cell in shown):
+        raise BenchError(
+            f"'{out}' holds results on {', '.join(sorted(others))}: give those on {dataset} a folder "
+            "of their own with --out"
+        )
 
 
-def _read_ledger(path: Path) -> tuple[Ledger, dict[str, Cell]]:
-    """Open a ledger and read every row: only that shows that each is what was written."""
-    ledger = Ledger(path)
-    try:
-        return ledger, {cell.key: cell for cell in ledger.cells()}
-    except DamagedLedgerError:
-        ledger.close()
-        raise
+def _harness_share(counts: "_Counts", wall: float, lanes: int) -> float | None:
+    busy = (wall - counts.waited_s) * lanes
+    return 1 - counts.useful_s / busy if counts.measured + counts.failed and busy > 0 else None
 
 
 class _Counts:
     def __init__(self) -> None:
-        self.measured = self.failed = 0
-        self.useful_s = 0.0
+        self.measured = self.failed = self.kept = self.elsewhere = 0
+        self.useful_s = self.waited_s = 0.0
         self.interrupted = False
         self.unrepeatable: set[str] = set()
 
-    def add(self, measured: Measured) -> None:
+    def add(self, measured: Measured, kept: int) -> None:
+        self.kept += kept
         self.unrepeatable |= {cell.label for cell in measured.cells if cell.error.startswith(UNREPEATABLE)}
         errors = sum(bool(cell.error) for cell in measured.cells)
         self.failed += errors
         self.measured += len(measured.cells) - errors
         self.useful_s += measured.codec_s + measured.metrics_s
 
+    def add_elsewhere(self, cells: Sequence[Cell]) -> None:
+        errors = sum(bool(cell.error) for cell in cells)
+        self.failed += errors
+        self.elsewhere += len(cells) - errors
+
 
 @contextlib.contextmanager
-def _executor(given: Executor | None, lanes: int, threads: int) -> Iterator[Executor]:
+def _executor(
+    given: Executor | None, lanes: int, threads: int, claim: Callable[[Task], bool] | None
+) -> Iterator[Executor]:
     if given is not None:
         yield given
         return
-    pool = LaneExecutor(lanes, threads=threads)
+    pool = LaneExecutor(lanes, threads=threads, claim=claim)
     try:
         yield pool
     except BaseException:
@@ -221,6 +212,7 @@ def _measure_all(
     pool: Executor,
     workers: int,
     ledger: Ledger,
+    division: Division,
     known: Mapping[str, Cell],
     console: Console,
     counts: _Counts,
@@ -228,76 +220,146 @@ def _measure_all(
     """Measure every task; each result is in the ledger before the next is looked at."""
     time_left = TimeLeft(plan.tasks, known.values(), workers)
     total = sum(len(task.cells) for task in plan.tasks)
+    labels: dict[str, list[Cell]] = {}
+    for cell in plan.planned:
+        labels.setdefault(cell.key, []).append(cell)
     with RunProgress(total, time_left, console) as progress:
 
         def finished(task: Task, measured: Measured) -> None:
-            ledger.put(measured.cells)
+            put = ledger.put(_named(cell, plan) for cell in measured.cells for plan in labels[cell.key])
+            division.release(task)
             progress.done(task, measured)
-            counts.add(measured)
+            counts.add(measured, len({cell.key for cell in put.kept}))
+            for line in put.lost:
+                say(console, line)
 
-        counts.interrupted = _drain(plan.tasks, pool, finished)
+        def elsewhere(task: Task, cells: Sequence[Cell]) -> None:
+            progress.elsewhere(task, cells)
+            counts.add_elsewhere(cells)
 
-
-def _drain(tasks: Sequence[Task], pool: Executor, finished: Callable[[Task, Measured], None]) -> bool:
-    """Hand over every task's result.
-
-    On Ctrl-C, drop what waits and stop what runs, and hand over what was measured until then; a second Ctrl-C is
-    raised.
-
-    Returns:
-        Whether Ctrl-C ended it.
-    """
-    waiting: dict[Future[Measured], Task] = {}
-    try:
-        _drain_all(tasks, waiting, pool, finished)
-    except KeyboardInterrupt:
-        # Each future, since not every executor can drop them all in shutting down (Dask's cannot).
-        for future in waiting:
-            future.cancel()
-        if isinstance(pool, LaneExecutor):
-            pool.shutdown(wait=False, cancel_futures=True)
-        # The order may have come just before a result was noted, or in the middle of it. Failures are not taken: an
-        # encoder fails when Ctrl-C reaches it too.
-        for future, task in waiting.items():
-            if future.done() and not future.cancelled() and future.exception() is None:
-                measured = future.result()
-                good = tuple(cell for cell in measured.cells if not cell.error)
-                finished(task, replace(measured, cells=good))
-        return True
-    return False
+        work = _Work(plan.tasks, pool, division, finished, elsewhere, console)
+        counts.interrupted = work.drain()
+        counts.waited_s = work.waited_s
 
 
-def _drain_all(
-    tasks: Sequence[Task],
-    waiting: dict[Future[Measured], Task],
-    pool: Executor,
-    finished: Callable[[Task, Measured], None],
-) -> None:
-    # `concurrent.futures.wait` would hold locks of all futures when Ctrl-C comes, and leave some of them held.
-    done: SimpleQueue[Future[Measured]] = SimpleQueue()
-    queue = iter(tasks)
-    exhausted = False
-    while waiting or not exhausted:
-        while len(waiting) < _WINDOW and not exhausted:
-            task = next(queue, None)
+def _named(cell: Cell, plan: Cell) -> Cell:
+    """Return what was measured of a cell as the row of one of the labels that ask for it."""
+    return replace(cell, label=plan.label, codec=plan.codec, codec_options=plan.codec_options)
+
+
+class _Work:
+    """The tasks of a run, from the first submitted to the last one that another run had."""
+
+    def __init__(
+        self,
+        tasks: Sequence[Task],
+        pool: Executor,
+        division: Division,
+        finished: Callable[[Task, Measured], None],
+        elsewhere: Callable[[Task, Sequence[Cell]], None],
+        console: Console,
+    ) -> None:
+        self.waited_s = 0.0
+        self._pool = pool
+        self._division = division
+        self._finished = finished
+        self._elsewhere = elsewhere
+        self._console = console
+        self._left = iter(tasks)
+        self._again: list[Task] = []
+        self._held: list[Task] = []
+        self._waiting: dict[Future[Measured], Task] = {}
+        # `concurrent.futures.wait` would hold locks of all futures when Ctrl-C comes, and leave some of them held.
+        self._done: SimpleQueue[Future[Measured]] = SimpleQueue()
+        self._next_look = 0.0
+
+    def drain(self) -> bool:
+        """Hand over every task's result.
+
+        On Ctrl-C, drop what waits and stop what runs, and hand over what was measured until then; a second Ctrl-C is
+        raised.
+
+        Returns:
+            Whether Ctrl-C ended it.
+        """
+        try:
+            self._drain_all()
+        except KeyboardInterrupt:
+            # Each future, since not every executor can drop them all in shutting down (Dask's cannot).
+            for future in self._waiting:
+                future.cancel()
+            if isinstance(self._pool, LaneExecutor):
+                self._pool.shutdown(wait=False, cancel_futures=True)
+            # The order may have come just before a result was noted, or in the middle of it. Failures are not taken:
+            # an encoder fails when Ctrl-C reaches it too.
+            for future, task in self._waiting.items():
+                if future.done() and not future.cancelled() and future.exception() is None:
+                    measured = future.result()
+                    good = tuple(cell for cell in measured.cells if not cell.error)
+                    self._finished(task, replace(measured, cells=good))
+            return True
+        return False
+
+    def _drain_all(self) -> None:
+        said = False
+        while True:
+            more = self._submit()
+            if self._held and not more:
+                self._look()
+            if self._waiting:
+                with contextlib.suppress(Empty):
+                    self._take(self._done.get(timeout=_POLL_S if self._held else None))
+            elif self._held:
+                if not said:
+                    say(self._console, f"waiting for another run, which works on {len(self._held)} of these tasks")
+                    said = True
+                time.sleep(_POLL_S)
+                self.waited_s += _POLL_S
+            elif not more and not self._again:
+                return
+
+    def _submit(self) -> bool:
+        """Keep the executor busy. Returns whether there is more than it takes now."""
+        while len(self._waiting) < _WINDOW:
+            task = self._again.pop() if self._again else next(self._left, None)
             if task is None:
-                exhausted = True
+                return False
+            # The local executor asks for itself, when a worker is free.
+            if not isinstance(self._pool, LaneExecutor) and not self._division.claim(task):
+                self._held.append(task)
+                continue
+            future = self._pool.submit(measure, task)
+            self._waiting[future] = task
+            future.add_done_callback(self._done.put)
+        return True
+
+    def _look(self) -> None:
+        """See what has become of the tasks that another run had; try again for those that nobody has now."""
+        if time.monotonic() < self._next_look:
+            return
+        held, self._held = self._held, []
+        for task in held:
+            state = self._division.state(task)
+            if state is State.DONE:
+                self._elsewhere(task, self._division.outcome(task))
             else:
-                future = pool.submit(measure, task)
-                waiting[future] = task
-                future.add_done_callback(done.put)
-        if not waiting:
-            break
-        future = done.get()
-        task = waiting[future]
+                (self._held if state is State.HELD else self._again).append(task)
+        self._next_look = time.monotonic() + _POLL_S
+
+    def _take(self, future: "Future[Measured]") -> None:
+        task = self._waiting[future]
         try:
             measured = future.result()
         except WorkerStartError:
             raise
+        except CancelledError:  # another run had it
+            del self._waiting[future]
+            self._held.append(task)
+            return
         except Exception as error:  # the worker died or was stopped: one task's fault, not the run's
             measured = Measured(failed(task, one_line(error)), 0.0, 0.0, 0.0)
-        finished(task, measured)
-        del waiting[future]
+        self._finished(task, measured)
+        del self._waiting[future]
 
 
 def _announce(plan: Plan, console: Console) -> None:
@@ -335,7 +397,7 @@ def _say_unrepeatable(labels: Iterable[str], console: Console) -> None:
         )  # fmt: skip
 
 
-def _conclude(result: RunResult, out: Path, console: Console) -> None:
+def _conclude(result: RunResult, counts: _Counts, out: Path, console: Console) -> None:
     what = "interrupted" if result.interrupted else "done"
     share = f", {result.harness_share:.1%} of it beside codecs and metrics" if result.harness_share is not None else ""
     console.print(
@@ -344,4 +406,7 @@ def _conclude(result: RunResult, out: Path, console: Console) -> None:
         highlight=False,
         soft_wrap=True,
     )
+    if counts.kept:
+        what = "failure is" if counts.kept == 1 else "failures are"
+        say(console, f"{counts.kept} {what} of cells that had been measured before: those rows stay as they were")
     console.print(f"results: {out}", highlight=False, soft_wrap=True)

@@ -1,12 +1,14 @@
 import csv
 import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import yaml
+from PIL import Image as PILImage
 
 import faulty_codecs
 from rdbench.cli import main
@@ -101,11 +103,23 @@ def test_results_on_two_datasets_never_share_a_folder(
     experiment_file: Path, results: Path, tmp_path: Path, images: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     other = tmp_path / "other"
-    images.rename(other)
+    shutil.copytree(images, other)
+    for path in other.iterdir():
+        PILImage.open(path).rotate(180).save(path)
     before = (results / "records.csv").read_bytes()
     assert main(["run", str(experiment_file), "--out", str(results), "--dataset", f"folder:{other}"]) == 1
     assert "holds results on images: give those on other a folder of their own with --out" in capfd.readouterr().err
     assert (results / "records.csv").read_bytes() == before
+
+
+def test_the_same_images_in_another_folder_are_known(
+    experiment_file: Path, results: Path, tmp_path: Path, images: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    images.rename(tmp_path / "other")
+    command = ["run", str(experiment_file), "--out", str(results), "--dataset", f"folder:{tmp_path / 'other'}"]
+    assert main(command) == 0
+    assert "0 measured, 0 failed, 24 known" in capfd.readouterr().err
+    assert {row["dataset"] for row in rows(results)} == {"other"}
 
 
 def test_a_comparison_without_a_figure_is_no_success(

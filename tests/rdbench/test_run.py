@@ -25,7 +25,7 @@ from rdbench.datasets import Item
 from rdbench.datasets.folder import FolderDataset
 from rdbench.errors import BenchError
 from rdbench.experiment import Experiment
-from rdbench.ledger import Cell, Ledger
+from rdbench.ledger import Cell, Ledger, Put
 from rdbench.metrics.psnr import PSNR
 from rdbench.run import LEDGER_NAME, run
 
@@ -33,9 +33,14 @@ MakeExperiment = Callable[..., Experiment]
 CODECS = Path(faulty_codecs.__file__)
 
 
-def rows(out: Path) -> list[dict[str, str]]:
+def all_rows(out: Path) -> list[dict[str, str]]:
     with (out / "records.csv").open(newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))
+
+
+def rows(out: Path) -> list[dict[str, str]]:
+    """Return the rows that tables show."""
+    return [row for row in all_rows(out) if row["in_tables"] == "yes"]
 
 
 def text_of(console: Console) -> str:
@@ -80,6 +85,7 @@ def test_the_records_are_sorted_and_have_the_columns_of_the_schema(
         "rate",
         "steps",
         "options",
+        "decode_options",
         "bytes",
         "bpp",
         "encode_s",
@@ -88,6 +94,12 @@ def test_the_records_are_sorted_and_have_the_columns_of_the_schema(
         "error",
         "image_hash",
         "key",
+        "encode_key",
+        "stream",
+        "measured",
+        "metric_fingerprints",
+        "in_tables",
+        "schema",
     ]
     order = [(row["label"], row["image"], float(row["rate"])) for row in table]
     assert order == sorted(order)
@@ -162,6 +174,8 @@ def test_a_changed_image_is_measured_anew(
     result = run(experiment(), out, executor=thread, console=console)
     assert (result.measured, result.known) == (4, 8)
     assert len(rows(out)) == 12
+    assert len(all_rows(out)) == 16, "the image as it was stays, but in no table"
+    assert "also holds 4 rows that no table or plot shows: 4 of 1 other image" in text_of(console)
 
 
 def test_a_changed_configuration_never_shares_a_curve_with_the_old_one(
@@ -227,7 +241,8 @@ def test_two_runs_give_the_same_records_but_for_times(
     for name in ("a", "b"):
         run(experiment(), tmp_path / name, executor=thread, console=console)
     first, second = (
-        [{k: v for k, v in row.items() if not k.endswith("_s")} for row in rows(tmp_path / name)] for name in "ab"
+        [{k: v for k, v in row.items() if not k.endswith("_s") and k != "measured"} for row in rows(tmp_path / name)]
+        for name in "ab"
     )
     assert first == second
 
@@ -461,14 +476,14 @@ def test_a_disk_that_fills_up_ends_the_run_and_keeps_what_was_measured(
     put = Ledger.put
     written = 0
 
-    def put_until_full(self: Ledger, cells: object) -> None:
+    def put_until_full(self: Ledger, cells: Iterable[Cell]) -> Put:
         nonlocal written
         written += 1
         if written == 6:
             pages = self._db.execute("PRAGMA page_count").fetchone()[0]
             self._db.execute(f"PRAGMA max_page_count={pages}")
-            cells = [type(c)(**(c.__dict__ | {"error": "x" * 10_000})) for c in cells]  # type: ignore[attr-defined]
-        put(self, cells)  # type: ignore[arg-type]
+            cells = [dataclasses.replace(cell, error="x" * 10_000) for cell in cells]
+        return put(self, cells)
 
     monkeypatch.setattr(Ledger, "put", put_until_full)
     with pytest.raises(BenchError, match="the disk is full; free some space and run again"):
@@ -483,12 +498,12 @@ def _interrupt(monkeypatch: pytest.MonkeyPatch, calls: Container[int], *, commit
     put = Ledger.put
     counted = itertools.count(1)
 
-    def interrupted_put(self: Ledger, cells: Iterable[Cell]) -> None:
+    def interrupted_put(self: Ledger, cells: Iterable[Cell]) -> Put:
         now = next(counted) in calls
-        if committed or not now:
-            put(self, cells)
-        if now:
+        result = put(self, cells) if committed or not now else None
+        if result is None or now:
             raise KeyboardInterrupt
+        return result
 
     monkeypatch.setattr(Ledger, "put", interrupted_put)
 

@@ -5,7 +5,7 @@ import io
 import math
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -189,14 +189,12 @@ def _kept(records: pd.DataFrame, folder: Path, experiment: Mapping[str, Any]) ->
     shown = curve_names(records)
     if len(shown) > _MOST_CURVES:
         shown = [data.name for data in main_curves(records)][:_MOST_CURVES]
-    own = {entry.get("label"): entry.get("options") or {} for entry in experiment.get("codecs") or []}
     kept: dict[str, _Kept] = {}
-    cells = read_cells(folder / "records.csv", {})
+    cells = [cell for cell in read_cells(folder / "records.csv", {"experiment": experiment}) if cell.in_tables]
     by_curve: _Kept = {curve: [] for curve in shown}
     for curve, cell in zip(records["curve"].astype(object), cells, strict=True):
         if curve in by_curve and not cell.error and cell.bytes and cell.width and cell.height:
-            options = {k: v for k, v in cell.codec_options.items() if k not in own.get(cell.label, {})}
-            by_curve[curve].append(replace(cell, decode_options=options | cell.decode_options))
+            by_curve[curve].append(cell)
     for curve, mine in by_curve.items():
         for cell in mine:
             if reconstruction_path(folder, cell).is_file():

@@ -1,0 +1,33 @@
+"""rdbench merge: results of several machines become one folder."""
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+
+if TYPE_CHECKING:
+    from rdbench.commands import Commands
+
+
+def add_parser(commands: "Commands") -> None:
+    """Declare the command."""
+    parser = commands.add_parser(
+        "merge",
+        help="bring results of several machines together",
+        description="Write the rows of several results into one folder, with its tables and plots. No codec runs. "
+        "Labels with several configurations are kept, but shown in no table until `rdbench relabel` tells them apart.",
+    )
+    parser.add_argument("results", nargs="+", type=Path, help="results folders, or their records.csv")
+    parser.add_argument("--out", type=Path, required=True, help="the folder; what it holds already stays")
+    parser.set_defaults(execute=execute)
+
+
+def execute(options: argparse.Namespace) -> int:
+    """Merge."""
+    from rdbench.tending import merge_results
+
+    console = Console(stderr=True)
+    count = merge_results(options.results, options.out, console)
+    console.print(f"{count} rows: {options.out}", highlight=False, markup=False, soft_wrap=True)
+    return 0

@@ -1,0 +1,43 @@
+"""The console of a run: what it says may get lost, the run does not."""
+
+import contextlib
+import os
+import sys
+from typing import Any, TextIO, cast
+
+from rich.console import Console
+
+
+def run_console() -> Console:
+    """Return a console on standard error that falls silent where nobody reads it any more (`2>&1 | head`)."""
+    return Console(file=cast("TextIO", _Steadfast(sys.stderr)))
+
+
+class _Steadfast:
+    """A text file; once writing to it fails, what is written to it goes nowhere."""
+
+    def __init__(self, file: TextIO) -> None:
+        self._file = file
+
+    def write(self, text: str) -> int:
+        with self._quietly():
+            self._file.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with self._quietly():
+            self._file.flush()
+
+    @contextlib.contextmanager
+    def _quietly(self) -> Any:
+        try:
+            yield
+        except (OSError, ValueError):  # ValueError: it was closed
+            with contextlib.suppress(OSError, ValueError):
+                # What waits in its buffer, and what anybody else writes there, goes nowhere either.
+                nowhere = os.open(os.devnull, os.O_WRONLY)
+                os.dup2(nowhere, self._file.fileno())
+                os.close(nowhere)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._file, name)
