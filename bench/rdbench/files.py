@@ -1,19 +1,101 @@
-"""Files that are either whole or not there."""
+"""Files that are either whole or not there, and stay in the folder that they were meant for."""
 
 import os
+import time
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TextIO
+from typing import BinaryIO, TextIO
+
+from rdbench.errors import BenchError
+from rdbench.text import printable
+
+_PART = ".part"
+_OLD_S = 24 * 3600.0
+"""A temporary file that nobody has written to for so long was left behind by a run that was killed."""
+
+
+class OutsideError(BenchError):
+    """A link in a results folder leads out of it: what is written there would fall on other people's files."""
 
 
 @contextmanager
 def atomic_text(path: Path) -> Iterator[TextIO]:
-    """Open a UTF-8 text file that takes the old one's place only once it is complete."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    """Open a UTF-8 text file that takes the old one's place only once it is complete.
+
+    A link at `path` is replaced, never followed. Surrogates, which no UTF-8 file can hold, are written as escapes.
+    """
+    temporary = _temporary(path)
     try:
-        with temporary.open("w", newline="", encoding="utf-8") as file:
+        with temporary.open("x", newline="", encoding="utf-8", errors="backslashreplace") as file:
             yield file
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_bytes(path: Path) -> Iterator[BinaryIO]:
+    """Open a binary file that takes the old one's place only once it is complete; see `atomic_text`."""
+    temporary = _temporary(path)
+    try:
+        with temporary.open("xb") as file:
+            yield file
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write a file as a whole or not at all."""
+    with atomic_bytes(path) as file:
+        file.write(data)
+
+
+def make_folder(root: Path, folder: Path) -> None:
+    """Make `folder`, which is below `root`, with all folders between; `root` itself may be a link.
+
+    Raises:
+        OutsideError: a link on the way leads out of `root`.
+        OSError: a folder cannot be made.
+    """
+    check_inside(root, folder)
+    folder.mkdir(parents=True, exist_ok=True)
+
+
+def check_inside(root: Path, path: Path) -> None:
+    """Refuse a path below `root` that a link leads out of it. A link to another place inside is none of these.
+
+    Raises:
+        OutsideError: it is one, or a link that leads round in a circle.
+    """
+    home = os.path.realpath(root)
+    try:
+        inside = os.path.commonpath([home, os.path.realpath(path)]) == home and not _is_circle(path)
+    except ValueError:  # on another drive
+        inside = False
+    if not inside:
+        raise OutsideError(
+            f"'{printable(path)}' is a link out of the results folder: nothing is written there; remove the link, or "
+            "choose another folder with --out"
+        )
+
+
+def sweep_parts(folder: Path) -> None:
+    """Remove the temporary files that killed runs left in a folder: those that are a day old."""
+    for file in folder.glob(f".*{_PART}"):
+        try:
+            if time.time() - file.lstat().st_mtime > _OLD_S:
+                file.unlink()
+        except OSError:  # another run was quicker, or it is not ours
+            continue
+
+
+def _temporary(path: Path) -> Path:
+    # Not made of the file's name, which may be as long as a name can be.
+    return path.with_name(f".{uuid.uuid4().hex}{_PART}")
+
+
+def _is_circle(path: Path) -> bool:
+    return path.is_symlink() and os.path.islink(os.path.realpath(path))

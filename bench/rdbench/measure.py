@@ -5,7 +5,6 @@ import hashlib
 import json
 import math
 import time
-import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -15,11 +14,12 @@ from typing import Any
 import numpy as np
 
 from rdbench.datasets import Item
-from rdbench.errors import BenchError
+from rdbench.kept import keep_reconstruction, keep_stream, kept_stream
 from rdbench.keys import canonical_json
 from rdbench.ledger import Cell
 from rdbench.metrics import DerivedMetric, Metric, metric_class
-from rdcodecs import Codec, CodecError, Image, load_codec
+from rdbench.text import one_line
+from rdcodecs import Codec, Image, load_codec
 
 
 @dataclass(frozen=True)
@@ -97,16 +97,6 @@ def failed(task: Task, error: str) -> tuple[Cell, ...]:
     return tuple(replace(cell, measured=_now(), error=error) for cell in task.cells)
 
 
-def one_line(error: BaseException) -> str:
-    """Return an exception as "Type: message" on one line; with its place in the code, unless it is for the user."""
-    message = " ".join(str(error).split())
-    line = f"{type(error).__name__}: {message}" if message else type(error).__name__
-    frames = traceback.extract_tb(error.__traceback__)
-    if not frames or isinstance(error, CodecError | BenchError):
-        return line
-    return f"{line} ({Path(frames[-1].filename).name}:{frames[-1].lineno})"
-
-
 class _Clock:
     """Adds up where a task's time goes."""
 
@@ -154,11 +144,10 @@ def _metric(name: str) -> Metric | DerivedMetric:
 
 def _bitstream(task: Task, codec: Codec, image: Image, clock: _Clock) -> tuple[bytes, float]:
     """Return the bitstream, kept from an earlier run where that is possible, and its encode time."""
-    path = stream_path(task.keep, task.cells[0], task.image_digest) if task.keep else None
-    if path is not None and task.known_encode_s is not None and path.is_file():
-        data = path.read_bytes()
-        if hashlib.sha256(data).hexdigest() == task.stream_digest:
-            return data, task.known_encode_s
+    if task.keep and task.known_encode_s is not None:
+        kept = kept_stream(task.keep, task.cells[0], task.stream_digest)
+        if kept is not None:
+            return kept, task.known_encode_s
     start = time.perf_counter()
     caption: dict[str, Any] = {"caption": task.item.caption} if codec.wants_caption else {}
     data = codec.encode(image, task.cells[0].rate, **caption)
@@ -166,9 +155,8 @@ def _bitstream(task: Task, codec: Codec, image: Image, clock: _Clock) -> tuple[b
     clock.codec += encode_s
     if not isinstance(data, bytes):
         raise TypeError(f"encode returned {type(data).__name__}, not bytes")
-    if path is not None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(data)
+    if task.keep:
+        keep_stream(task.keep, task.cells[0], data)
     return data, encode_s
 
 
@@ -182,7 +170,7 @@ def _decoded(task: Task, cell: Cell, codec: Codec, data: bytes, reference: _Refe
             f"decode returned {image.dtype} of shape {image.shape}, not uint8 of shape {reference.image.shape}"
         )
     if task.keep:
-        _save_png(reconstruction_path(task.keep, cell), image)
+        keep_reconstruction(task.keep, cell, image)
     start = time.perf_counter()
     metrics = _scores(tuple(task.metrics), reference, image)
     clock.metrics += time.perf_counter() - start
@@ -211,29 +199,6 @@ def _scores(names: tuple[str, ...], reference: _Reference, image: Image) -> dict
             raise ArithmeticError(f"metric {name} gave NaN")
         values[name] = result
     return values
-
-
-def stream_path(keep: Path, cell: Cell, image_digest: str) -> Path:
-    """Return where a cell's bitstream is kept: its name tells label, image and rate, its digests what made it."""
-    name = f"{_slug(cell.image)}-{image_digest[:8]}@{cell.rate:g}.bin"
-    return keep / "streams" / f"{_slug(cell.label)}-{cell.fingerprint}" / name
-
-
-def reconstruction_path(keep: Path, cell: Cell) -> Path:
-    """Return where a cell's reconstruction is kept."""
-    options = "".join(f"_{name}={value}" for name, value in sorted(cell.decode_options.items()))
-    return keep / "reconstructions" / _slug(cell.label) / f"{_slug(cell.image)}@{cell.rate:g}{_slug(options)}.png"
-
-
-def _slug(text: str) -> str:
-    return "".join(c if c.isalnum() or c in "._-=" else "_" for c in text)
-
-
-def _save_png(path: Path, image: Image) -> None:
-    from PIL import Image as PILImage
-
-    path.parent.mkdir(parents=True, exist_ok=True)
-    PILImage.fromarray(image).save(path, compress_level=1)
 
 
 def _now() -> str:

@@ -17,13 +17,14 @@ from rdbench.errors import BenchError
 from rdbench.executor import LaneExecutor
 from rdbench.experiment import Experiment
 from rdbench.ledger import Cell, DamagedLedgerError, Ledger
-from rdbench.measure import Measured, Task, failed, measure, one_line
+from rdbench.measure import Measured, Task, failed, measure
 from rdbench.metrics import DerivedMetric, metric_class
 from rdbench.outputs import are_there, write_outputs
 from rdbench.plan import Plan, make_plan
 from rdbench.progress import RunProgress, TimeLeft, format_seconds
 from rdbench.provenance import metric_digests, read_provenance
 from rdbench.record_writer import read_cells
+from rdbench.text import one_line
 
 LEDGER_NAME = "ledger.sqlite"
 # Enough that every worker finds an image of its own, few enough that memory does not grow with the dataset.

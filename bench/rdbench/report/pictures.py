@@ -5,7 +5,7 @@ import io
 import math
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,8 @@ import PIL.Image
 from rdbench.datasets import ImageError, Item, open_dataset
 from rdbench.datasets.image_file import read_image
 from rdbench.errors import BenchError
+from rdbench.kept import RECONSTRUCTIONS, kept_reconstruction, reconstruction_path
 from rdbench.ledger import Cell
-from rdbench.measure import reconstruction_path
 from rdbench.metrics.psnr import PSNR
 from rdbench.record_writer import read_cells
 from rdbench.records import curve_names
@@ -150,10 +150,10 @@ def make_gallery(records: pd.DataFrame, folder: Path, experiment: Mapping[str, A
     """
     name = str(experiment.get("name", ""))
     remedy = shlex.join(["rdbench", "run", name or "EXPERIMENT", "--keep", "--force"])
-    if not (folder / "reconstructions").is_dir():
+    if not (folder / RECONSTRUCTIONS).is_dir():
         return Gallery(missing="the run kept no reconstructions", remedy=remedy)
     try:
-        kept = _kept(records, folder, experiment)
+        kept = _kept(records, folder)
         if not kept:
             return Gallery(missing="none of the reconstructions belongs to these records", remedy=remedy)
         items = {item.name: item for item in open_dataset(str(experiment.get("dataset", ""))).items()}
@@ -184,22 +184,20 @@ def make_gallery(records: pd.DataFrame, folder: Path, experiment: Mapping[str, A
 _Kept = dict[str, list[Cell]]
 
 
-def _kept(records: pd.DataFrame, folder: Path, experiment: Mapping[str, Any]) -> dict[str, _Kept]:
+def _kept(records: pd.DataFrame, folder: Path) -> dict[str, _Kept]:
     """Return image → curve → cells whose reconstruction lies in the folder."""
     shown = curve_names(records)
     if len(shown) > _MOST_CURVES:
         shown = [data.name for data in main_curves(records)][:_MOST_CURVES]
-    own = {entry.get("label"): entry.get("options") or {} for entry in experiment.get("codecs") or []}
     kept: dict[str, _Kept] = {}
     cells = read_cells(folder / "records.csv", {})
     by_curve: _Kept = {curve: [] for curve in shown}
     for curve, cell in zip(records["curve"].astype(object), cells, strict=True):
         if curve in by_curve and not cell.error and cell.bytes and cell.width and cell.height:
-            options = {k: v for k, v in cell.codec_options.items() if k not in own.get(cell.label, {})}
-            by_curve[curve].append(replace(cell, decode_options=options | cell.decode_options))
+            by_curve[curve].append(cell)
     for curve, mine in by_curve.items():
         for cell in mine:
-            if reconstruction_path(folder, cell).is_file():
+            if kept_reconstruction(folder, cell) is not None:
                 kept.setdefault(cell.image, {}).setdefault(curve, []).append(cell)
     return kept
 
