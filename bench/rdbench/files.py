@@ -1,5 +1,6 @@
 """Files that are either whole or not there, and stay in the folder that they were meant for."""
 
+import codecs
 import os
 import time
 import uuid
@@ -18,6 +19,17 @@ _OLD_S = 24 * 3600.0
 
 class OutsideError(BenchError):
     """A link in a results folder leads out of it: what is written there would fall on other people's files."""
+
+
+def read_text(path: Path) -> str:
+    """Return a text file's content: UTF-8, with or without a byte order mark, or UTF-16 with one.
+
+    Raises:
+        OSError: it cannot be read.
+        UnicodeError: it is not text.
+    """
+    data = path.read_bytes()
+    return data.decode("utf-16" if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig")
 
 
 @contextmanager
