@@ -13,8 +13,12 @@ from typing import ClassVar
 import PIL.Image
 
 from rdbench.datasets.base import Image, ImageError, Item
+from rdbench.datasets.colour_tags import colour_tags
 from rdbench.datasets.srgb import to_srgb
 
+_TAG_RULES = ", CICP rules 1"
+"""Names what is done to colours by code points. Only files that are converted by it have it in their digest, as all
+others have the pixels that they always had."""
 _FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "MPO", "PNG", "PPM", "TIFF", "WEBP")
 """What Pillow may take a file for. Its other plugins read no photographs; one of them starts Ghostscript."""
 
@@ -79,14 +83,17 @@ class ImageFile:
             return self.finish(_decode(stream, self.path.suffix.lower()))
 
     def digest(self) -> str:
-        """Return the hex SHA-256 of the file's bytes and of `rules`.
+        """Return the hex SHA-256 of the file's bytes and of `rules`, and of more where code points decide its colours.
 
         Raises:
             ImageError: the file cannot be read.
         """
         with _one_line(str(self)), self.open() as stream:
             digest = hashlib.file_digest(stream, "sha256")
+            tagged = colour_tags(stream) is not None
         digest.update(self.rules.encode())
+        if tagged:
+            digest.update(_TAG_RULES.encode())
         return digest.hexdigest()
 
     def open(self) -> BufferedReader | BytesIO:
@@ -133,6 +140,7 @@ def _reason(error: Exception) -> str:
 def _decode(stream: BufferedReader | BytesIO, suffix: str) -> Image:
     if not stream.read(1):
         raise ImageError("the file is empty")
+    tags = colour_tags(stream)
     formats = _formats(suffix)
     with warnings.catch_warnings():
         # Damaged metadata and large sizes are warned of; whatever harms the pixels is raised.
@@ -142,7 +150,7 @@ def _decode(stream: BufferedReader | BytesIO, suffix: str) -> Image:
                 # Pillow decodes without looking at the checksums, e.g. a download whose end is still zeros.
                 picture.verify()
         with PIL.Image.open(stream, formats=formats) as picture:
-            return to_srgb(picture, lambda: PIL.Image.open(stream, formats=formats))
+            return to_srgb(picture, lambda: PIL.Image.open(stream, formats=formats), tags)
 
 
 def _formats(suffix: str) -> list[str]:
