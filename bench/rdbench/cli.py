@@ -8,6 +8,7 @@ from rdbench import __version__
 from rdbench.commands import codecs, compare, doctor, interop, metrics, plot, report, run
 from rdbench.commands.plugins import add_plugins, list_in_groups
 from rdbench.errors import BenchError
+from rdbench.text import message, write_anything
 from rdcodecs import CodecError
 
 _COMMANDS = (run, plot, report, compare, codecs, metrics, doctor, interop)
@@ -31,11 +32,12 @@ def make_parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return its exit status."""
+    write_anything()
     options = make_parser().parse_args(arguments)
     try:
         status: int = options.execute(options)
     except (BenchError, CodecError) as error:
-        print(f"rdbench: {error}", file=sys.stderr)
+        print(f"rdbench: {message(error)}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130

@@ -141,7 +141,7 @@ def parse_rates(text: str) -> list[float]:
         return check_rates(rates)
     except (ValueError, OverflowError) as error:
         raise ExperimentError(
-            f"--rates {text}: {error}; give numbers with commas between them, e.g. 22,27,32"
+            f"--rates {text}: give numbers with commas between them, e.g. 22,27,32 ({error})"
         ) from error
 
 

@@ -21,6 +21,17 @@ class OutsideError(BenchError):
     """A link in a results folder leads out of it: what is written there would fall on other people's files."""
 
 
+def absolute(path: Path) -> Path:
+    """Return a path that means the same in a process that is, or goes, elsewhere; links stay as they are."""
+    return Path(os.path.abspath(path))
+
+
+def absolute_codec(name: str) -> str:
+    """Return a codec's name, ``path/to/file.py:Class`` with an absolute path."""
+    path, separator, attribute = name.rpartition(":")
+    return f"{absolute(Path(path))}{separator}{attribute}" if path.endswith(".py") else name
+
+
 def read_text(path: Path) -> str:
     """Return a text file's content: UTF-8, with or without a byte order mark, or UTF-16 with one.
 
@@ -92,6 +103,26 @@ def check_inside(root: Path, path: Path) -> None:
             f"'{printable(path)}' is a link out of the results folder: nothing is written there; remove the link, or "
             "choose another folder with --out"
         )
+
+
+def refuse_links_out(root: Path, *databases: str) -> None:
+    """Refuse folders and databases in `root` that a link leads out of it: what is written there would go elsewhere.
+
+    Other files that are links are none of these: they are replaced, never written through.
+
+    Args:
+        root: a results folder.
+        databases: names, or beginnings of names, of files that are changed in place.
+
+    Raises:
+        OutsideError: there is one.
+    """
+    with os.scandir(root) as entries:
+        links = [Path(entry.path) for entry in entries if entry.is_symlink()]
+    for link in sorted(links):
+        # What a dangling link would become is not known.
+        if not link.is_file() or link.name.startswith(databases):
+            check_inside(root, link)
 
 
 def sweep_parts(folder: Path) -> None:

@@ -28,4 +28,5 @@ def cell_key(encode: str, decode_options: str) -> str:
 
 
 def _sha256(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
+    # File names that are not UTF-8 come with lone surrogates.
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()

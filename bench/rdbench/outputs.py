@@ -8,17 +8,17 @@ from rich.console import Console
 
 from rdbench.errors import BenchError
 from rdbench.experiment import Experiment
-from rdbench.files import atomic_text
+from rdbench.files import check_inside
 from rdbench.ledger import Cell
 from rdbench.plan import Plan
 from rdbench.provenance import write_provenance
 from rdbench.record_writer import select_cells, write_records
+from rdbench.tables import write_table
+from rdbench.text import message, printable
 
 if TYPE_CHECKING:
     from rdbench.integrals import Method
 
-# Six significant digits: more than any of these figures is good for, and a diff stays readable.
-_DIGITS = "%.6g"
 RECORDS, SUMMARY, BD, PROVENANCE, PLOTS = "records.csv", "summary.csv", "bd.csv", "provenance.json", "plots"
 
 
@@ -47,7 +47,7 @@ def write_outputs(
     write_records(out / RECORDS, experiment.name, chosen, list(plan.metrics))
     mixed = _mixed_versions(chosen, plan)
     for line in mixed:
-        console.print(line, style="yellow", markup=False, highlight=False, soft_wrap=True)
+        console.print(printable(line), style="yellow", markup=False, highlight=False, soft_wrap=True)
     codecs = {label: codec.fingerprint for label, codec in plan.codecs.items()}
     write_provenance(out / PROVENANCE, experiment, codecs=codecs, metrics=plan.metrics, run={**run, "warnings": mixed})
     write_derived(
@@ -82,26 +82,26 @@ def write_derived(out: Path, *, anchor: str | None, bd_method: "Method", overlay
     from rdbench.plots import plot_records
     from rdbench.records import load_records, metric_columns, summary
 
+    check_inside(out, out / PLOTS)
     records = load_records(out / RECORDS)
     metrics = metric_columns(records)
-    with atomic_text(out / SUMMARY) as file:
-        summary(records).to_csv(file, index=False, float_format=_DIGITS)
+    write_table(out / SUMMARY, summary(records))
     (out / BD).unlink(missing_ok=True)  # no figures against an anchor that is none any more
     if anchor is not None and anchor not in set(records["label"]):
-        console.print(f"no BD figures: '{anchor}', the anchor, has no rows here", style="yellow", markup=False)
+        line = f"no BD figures: '{printable(anchor)}', the anchor, has no rows here"
+        console.print(line, style="yellow", markup=False)
     elif anchor is not None:
         try:
             table = bd_table(records, anchor, metrics, method=bd_method)
         except BenchError as error:
-            console.print(f"no BD figures: {error}", style="yellow", markup=False, soft_wrap=True)
+            console.print(f"no BD figures: {message(error)}", style="yellow", markup=False, soft_wrap=True)
         else:
-            with atomic_text(out / BD) as file:
-                table.to_csv(file, index=False, float_format=_DIGITS)
+            write_table(out / BD, table)
     published = []
     for name in overlay:
         try:
             published.append(load_published(name, out))
         except BenchError as error:
-            console.print(f"not drawn: {error}", style="yellow", markup=False, soft_wrap=True)
+            console.print(f"not drawn: {message(error)}", style="yellow", markup=False, soft_wrap=True)
     plot_records(records, out / PLOTS, overlays=published)
     (out / PLOTS).mkdir(exist_ok=True)

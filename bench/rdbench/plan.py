@@ -8,10 +8,12 @@ from typing import Any
 
 from rdbench.datasets import ImageError, Item
 from rdbench.experiment import CodecEntry, Experiment, decode_variants
+from rdbench.files import absolute, absolute_codec
 from rdbench.keys import canonical_json, cell_key, digest, encode_key
 from rdbench.ledger import Cell
 from rdbench.measure import Task
 from rdbench.metrics import DerivedMetric, MetricUnavailableError, metric_class
+from rdbench.text import message
 from rdcodecs import CodecError, load_codec
 
 
@@ -105,12 +107,12 @@ def make_plan(
             plan.tasks.append(
                 Task(
                     item=item,
-                    codec=plan.codecs[wanted[0].label].entry.codec,
+                    codec=absolute_codec(plan.codecs[wanted[0].label].entry.codec),
                     image_digest=image,
                     cells=tuple(wanted),
                     metrics=metric_digests,
                     timeout=experiment.timeout,
-                    keep=keep,
+                    keep=None if keep is None else absolute(keep),
                     known_encode_s=kept.encode_s if kept else None,
                     stream_digest=kept.stream if kept else "",
                 )
@@ -144,7 +146,7 @@ def available_metrics(names: Sequence[str]) -> tuple[dict[str, Mapping[str, Any]
             metric.check()
             ready[name] = metric.fingerprint()
         except MetricUnavailableError as error:
-            missing.append(f"metric {name} is left out: {error}")
+            missing.append(f"metric {name} is left out: {message(error)}")
     return ready, missing
 
 
@@ -162,7 +164,7 @@ def available_entries(entries: Iterable[CodecEntry]) -> tuple[dict[str, ReadyCod
                 entry, codec.name, fingerprint, digest(fingerprint), variants, codec.wants_caption
             )
         except CodecError as error:
-            missing.append(f"{entry.label} is left out: {error}")
+            missing.append(f"{entry.label} is left out: {message(error)}")
     return ready, missing
 
 

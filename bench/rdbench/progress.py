@@ -17,6 +17,7 @@ from rich.progress import (
 
 from rdbench.ledger import Cell
 from rdbench.measure import Measured, Task
+from rdbench.text import printable
 
 _LINE_EVERY_S = 30.0
 
@@ -103,8 +104,9 @@ class RunProgress:
         for cell in measured.cells:
             if cell.error:
                 self._failed += 1
+                label, image, error = map(printable, (cell.label, cell.image, cell.error))
                 self._console.print(
-                    f"failed: {cell.label} at {cell.rate:g} on {cell.image}: {cell.error}",
+                    f"failed: {label} at {cell.rate:g} on {image}: {error}",
                     style="red", markup=False, highlight=False, soft_wrap=True,
                 )  # fmt: skip
         self._progress.update(self._bar, completed=self._done, left=left)

@@ -85,7 +85,7 @@ def read_cells(path: Path, metric_fingerprints: Mapping[str, str]) -> list[Cell]
         BenchError: the file is not a records.csv.
     """
     try:
-        with path.open(newline="", encoding="utf-8") as file:
+        with path.open(newline="", encoding="utf-8-sig") as file:
             return [_cell(row, metric_fingerprints) for row in csv.DictReader(file)]
     except (KeyError, ValueError, TypeError) as error:
         raise BenchError(f"'{path}' is not a records.csv of rdbench ({error}): move it away") from error

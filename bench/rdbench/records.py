@@ -43,7 +43,7 @@ def load_records(path: Path | str) -> pd.DataFrame:
     try:
         frame = pd.read_csv(
             file,
-            encoding="utf-8",
+            encoding="utf-8-sig",
             # an image may well be called "null" or "NA": only number columns have missing values
             keep_default_na=False,
             na_values={name: ["", "nan", "NaN"] for name in numbers},

@@ -16,6 +16,7 @@ from rdbench.datasets import open_dataset
 from rdbench.errors import BenchError
 from rdbench.executor import LaneExecutor
 from rdbench.experiment import Experiment
+from rdbench.files import refuse_links_out, sweep_parts
 from rdbench.ledger import Cell, DamagedLedgerError, Ledger
 from rdbench.measure import Measured, Task, failed, measure
 from rdbench.metrics import DerivedMetric, metric_class
@@ -24,7 +25,7 @@ from rdbench.plan import Plan, make_plan
 from rdbench.progress import RunProgress, TimeLeft, format_seconds
 from rdbench.provenance import metric_digests, read_provenance
 from rdbench.record_writer import read_cells
-from rdbench.text import one_line
+from rdbench.text import one_line, printable
 
 LEDGER_NAME = "ledger.sqlite"
 # Enough that every worker finds an image of its own, few enough that memory does not grow with the dataset.
@@ -95,7 +96,7 @@ def run(
             )
         plan = make_plan(experiment, dataset.name, items, known, keep=out if keep else None, force=force)
         for line in plan.missing:
-            console.print(line, style="yellow", markup=False, highlight=False, soft_wrap=True)
+            console.print(printable(line), style="yellow", markup=False, highlight=False, soft_wrap=True)
         if not plan.codecs and not known:
             raise BenchError("none of the experiment's codecs can run here: see the lines above, or `rdbench doctor`")
         _announce(plan, console)
@@ -152,6 +153,8 @@ def open_ledger(out: Path, console: Console) -> tuple[Ledger, dict[str, Cell]]:
         raise BenchError(message) from error
     if not os.access(out, os.W_OK):
         raise BenchError(f"the results folder '{out}' is not writable: choose another with --out")
+    refuse_links_out(out, LEDGER_NAME)
+    sweep_parts(out)
     path = out / LEDGER_NAME
     try:
         ledger, known = _read_ledger(path)
@@ -161,14 +164,14 @@ def open_ledger(out: Path, console: Console) -> tuple[Ledger, dict[str, Cell]]:
         for name in ("-wal", "-shm"):
             path.with_name(LEDGER_NAME + name).unlink(missing_ok=True)
         message = f"{error}: moved to '{aside.name}', starting anew from records.csv"
-        console.print(message, style="red", markup=False, soft_wrap=True)
+        console.print(printable(message), style="red", markup=False, soft_wrap=True)
         ledger, known = _read_ledger(path)
     records = out / "records.csv"
     if not known and records.is_file():
         cells = read_cells(records, metric_digests(read_provenance(out / "provenance.json")))
         ledger.put(cells)
         known = {cell.key: cell for cell in cells}
-        console.print(f"read {len(known)} known cells from '{records}'", highlight=False)
+        console.print(f"read {len(known)} known cells from '{printable(records)}'", markup=False, highlight=False)
     return ledger, known
 
 
@@ -326,4 +329,4 @@ def _conclude(result: RunResult, out: Path, console: Console) -> None:
         highlight=False,
         soft_wrap=True,
     )
-    console.print(f"results: {out}", highlight=False, soft_wrap=True)
+    console.print(f"results: {printable(out)}", markup=False, highlight=False, soft_wrap=True)

@@ -9,7 +9,7 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import yaml
 
@@ -114,8 +114,9 @@ def parse_number(text: str) -> int | float:
 
 
 class _Loader(yaml.SafeLoader):
-    yaml_implicit_resolvers: dict[Any, Any] = {}  # noqa: RUF012 - PyYAML's own attribute, replaced as a whole
-    yaml_constructors: dict[Any, Any] = {}  # noqa: RUF012 - as above
+    # PyYAML's own tables, replaced as a whole.
+    yaml_implicit_resolvers: dict[Any, Any] = {}  # noqa: RUF012
+    yaml_constructors: ClassVar[dict[Any, Any]] = {}
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         """Refuse a key that stands twice in a mapping; YAML's own rule would take the last in silence."""
@@ -168,7 +169,7 @@ for _tag, _construct in {
     "map": _Loader.construct_yaml_map,
 }.items():
     _Loader.add_constructor(_TAG + _tag, _construct)
-_Loader.add_constructor(None, _Loader.construct_undefined)
+_Loader.add_constructor(None, _Loader.construct_undefined)  # type: ignore[type-var]
 
 
 def _refused(why: str, node: yaml.Node) -> yaml.constructor.ConstructorError:

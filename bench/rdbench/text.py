@@ -40,8 +40,8 @@ _UNSAFE = re.compile(
 _SHORT = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
 _ESCAPE = re.compile(r"\\(?:([\\nrt])|x([0-9a-f]{2})|u([0-9a-f]{4})|U([0-9a-f]{8}))")
 _LONG = {"\\": "\\", "n": "\n", "r": "\r", "t": "\t"}
-_FORMULA = ("=", "+", "-", "@", "'")
-"""A spreadsheet runs a cell that begins with one of the first four as a formula; the last marks a text."""
+_FORMULA = re.compile("'*[=+@-]")
+"""How a cell begins that a spreadsheet runs as a formula; marks of a text before it are counted in."""
 
 
 def printable(value: object, limit: int | None = LIMIT) -> str:
@@ -88,16 +88,16 @@ def cell_text(text: str) -> str:
     r"""Return a text as a cell of a CSV table; `read_cell_text` gives it back.
 
     Control characters, line separators and surrogates become escapes (``\x1b``, ``\n``, ``\udcff``), a backslash is
-    doubled. A text that begins with ``=``, ``+``, ``-``, ``@`` or ``'`` gets one ``'`` before it, since spreadsheets
-    would run it as a formula.
+    doubled. A text that begins with ``=``, ``+``, ``-`` or ``@`` (or with these after any ``'``) gets one ``'`` before
+    it, since spreadsheets would run it as a formula.
     """
-    safe = _UNSAFE.sub(lambda found: _unicode_escape(found[0]), text.replace("\\", "\\\\"))
-    return f"'{safe}" if safe.startswith(_FORMULA) else safe
+    safe = _UNSAFE.sub(lambda found: _unicode_escape(found[0], short=0x100), text.replace("\\", "\\\\"))
+    return f"'{safe}" if _FORMULA.match(safe) else safe
 
 
 def read_cell_text(cell: str) -> str:
     """Return the text that `cell_text` made a cell of. Backslashes that begin no escape are kept."""
-    text = cell[1:] if cell.startswith("'") and cell[1:].startswith(_FORMULA) else cell
+    text = cell[1:] if cell.startswith("'") and _FORMULA.match(cell) else cell
     return _ESCAPE.sub(_unescape, text)
 
 
@@ -190,11 +190,12 @@ def _escape(char: str) -> str:
     return _unicode_escape(char)
 
 
-def _unicode_escape(char: str) -> str:
+def _unicode_escape(char: str, short: int = 0x80) -> str:
+    """Return the escape of a character, of two digits where its code is below `short`."""
     code = ord(char)
     if char in _SHORT:
         return _SHORT[char]
-    if code < 0x80:
+    if code < short:
         return f"\\x{code:02x}"
     return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 

@@ -24,6 +24,7 @@ from rdbench.records import curve_names
 from rdbench.report.charts import main_curves, rate_names
 from rdbench.report.numbers import plain
 from rdbench.report.scenes import Image, Match, crop_size, matched_rates, most_disputed, rmse
+from rdbench.text import message
 
 _WIDTHS = (192, 352)
 """Least and largest width of a crop, in pixels; its height is three quarters of that."""
@@ -158,7 +159,7 @@ def make_gallery(records: pd.DataFrame, folder: Path, experiment: Mapping[str, A
             return Gallery(missing="none of the reconstructions belongs to these records", remedy=remedy)
         items = {item.name: item for item in open_dataset(str(experiment.get("dataset", ""))).items()}
     except (BenchError, OSError) as error:
-        return Gallery(missing=f"the originals cannot be read: {error}")
+        return Gallery(missing=f"the originals cannot be read: {message(error)}")
     matches = {image: matched_rates({c: [_bpp(x) for x in xs] for c, xs in of.items()}) for image, of in kept.items()}
     order = sorted((i for i in kept if i in items and matches[i]), key=lambda i: -_disagreement(kept[i], matches[i][0]))
     scenes, notes = [], []
@@ -166,7 +167,7 @@ def make_gallery(records: pd.DataFrame, folder: Path, experiment: Mapping[str, A
         try:
             scene, lines = _scene(items[image], kept[image], matches[image], folder)
         except (ImageError, OSError) as error:
-            notes.append(str(error))
+            notes.append(message(error))
             continue
         notes += lines
         if scene is not None:
