@@ -125,9 +125,9 @@ def refuse_links_out(root: Path, *databases: str) -> None:
             check_inside(root, link)
 
 
-def sweep_parts(folder: Path) -> None:
-    """Remove the temporary files that killed runs left in a folder: those that are a day old."""
-    for file in folder.glob(f".*{_PART}"):
+def sweep_parts(*folders: Path) -> None:
+    """Remove the temporary files that killed runs left in folders: those that are a day old."""
+    for file in (file for folder in folders for file in folder.glob(f".*{_PART}")):
         try:
             if time.time() - file.lstat().st_mtime > _OLD_S:
                 file.unlink()

@@ -20,7 +20,7 @@ from rdbench.files import refuse_links_out, sweep_parts
 from rdbench.ledger import Cell, DamagedLedgerError, Ledger
 from rdbench.measure import Measured, Task, failed, measure
 from rdbench.metrics import DerivedMetric, metric_class
-from rdbench.outputs import are_there, write_outputs
+from rdbench.outputs import PLOTS, are_there, write_outputs
 from rdbench.plan import Plan, make_plan
 from rdbench.progress import RunProgress, TimeLeft, format_seconds
 from rdbench.provenance import metric_digests, read_provenance
@@ -154,7 +154,7 @@ def open_ledger(out: Path, console: Console) -> tuple[Ledger, dict[str, Cell]]:
     if not os.access(out, os.W_OK):
         raise BenchError(f"the results folder '{out}' is not writable: choose another with --out")
     refuse_links_out(out, LEDGER_NAME)
-    sweep_parts(out)
+    sweep_parts(out, out / PLOTS)
     path = out / LEDGER_NAME
     try:
         ledger, known = _read_ledger(path)

@@ -140,7 +140,7 @@ def figures_markdown(figures: Sequence[Drawn]) -> str:
     parts = []
     for figure in figures:
         name = f"Figure {figure.number}"
-        notes = "; ".join(figure.notes)
+        notes = printable("; ".join(figure.notes), None)
         said = f"{notes[:1].upper()}{notes[1:]}." if notes else ""
         picture = next((file for file in figure.files if file.suffix in (".svg", ".png")), None)
         if picture is not None:
