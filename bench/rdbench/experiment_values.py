@@ -20,14 +20,14 @@ _DEEPEST = 20
 class AmbiguousError(ValueError):
     """A scalar that readers of YAML take for different things, where that matters."""
 
-    def __init__(self, scalar: Ambiguous) -> None:
-        super().__init__(scalar.why)
+    def __init__(self, scalar: Ambiguous, why: str) -> None:
+        super().__init__(why)
         self.line = scalar.line
 
 
 def _number(value: object) -> float:
     if isinstance(value, Ambiguous):
-        raise AmbiguousError(value)
+        raise AmbiguousError(value, value.why_no_number)
     if isinstance(value, numbers.Real) and not isinstance(value, bool):
         try:
             return float(value)
@@ -38,7 +38,7 @@ def _number(value: object) -> float:
 
 def _whole(value: object) -> int:
     if isinstance(value, Ambiguous):
-        raise AmbiguousError(value)
+        raise AmbiguousError(value, value.why_no_number)
     if isinstance(value, numbers.Integral) and not isinstance(value, bool):
         return int(value)
     raise ValueError(f"{shown_value(value)} is not a whole number" + _unquoted(value))
@@ -76,7 +76,7 @@ def _option(value: Any, depth: int) -> Any:
         raise ValueError("nested too deeply")
     if isinstance(value, Ambiguous):
         if not value.is_time:
-            raise AmbiguousError(value)
+            raise AmbiguousError(value, value.why)
         return str.__str__(value)
     if isinstance(value, float) and not math.isfinite(value):
         raise ValueError(f"{value} is not a finite number")

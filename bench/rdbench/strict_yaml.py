@@ -37,12 +37,14 @@ class Ambiguous(str):
 
     Attributes:
         line: the line that it stands in, from 1.
-        why: what is wrong with it where a number or a truth value is wanted, and what to write.
+        why: what is wrong with it, and what to write.
+        why_no_number: the same where a number is wanted.
         is_time: whether it is of the form 1:30, which nobody takes for a number but YAML 1.1.
     """
 
     line: int
     why: str
+    why_no_number: str
     is_time: bool
 
     @classmethod
@@ -56,6 +58,9 @@ class Ambiguous(str):
             return None
         scalar = cls(text)
         scalar.line, scalar.why, scalar.is_time = line, f"'{text}' is {why}", time
+        scalar.why_no_number = scalar.why
+        if _WORDS.fullmatch(text):
+            scalar.why_no_number = f"{scalar.why.partition(':')[0]}, not a number"
         return scalar
 
 
@@ -110,7 +115,7 @@ def parse_number(text: str) -> int | float:
     if _FLOAT.fullmatch(text):
         return float(re.sub(r"\.(?=inf|nan)", "", text.lower()))
     ambiguous = Ambiguous.of(text, 0)
-    raise ValueError(ambiguous.why if ambiguous is not None else f"'{text}' is not a number")
+    raise ValueError(ambiguous.why_no_number if ambiguous is not None else f"'{text}' is not a number")
 
 
 class _Loader(yaml.SafeLoader):

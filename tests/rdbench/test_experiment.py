@@ -110,7 +110,7 @@ START = "name: e\ndataset: samples\nmetrics: [psnr]"
         (START + ENTRY + "    rates: [1:30]", "line 6: codecs, entry 1, rates, entry 1: '1:30' is 90 by YAML 1.1"),
         (START + ENTRY + "    rates: [1_0]", "'1_0' is a number by YAML 1.1 and text by YAML 1.2: write 10"),
         (START + ENTRY + "    rates: [0x10]", "'0x10' is a number in base 16: write 16"),
-        (START + ENTRY + "    rates: [yes]", "'yes' is true by YAML 1.1"),
+        (START + ENTRY + "    rates: [yes]", "'yes' is true by YAML 1.1 and text by YAML 1.2, not a number"),
         (START + ENTRY + "    rates: [true]", "true is not a number"),
         (START + ENTRY + "    rates: ['10']", "'10' is not a number but text: leave the quotes out"),
         (START + ENTRY + "    rates: [2024-01-01]", "'2024-01-01' is not a number"),
