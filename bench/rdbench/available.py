@@ -7,8 +7,8 @@ from typing import Any
 from rdbench.describing import describe_all, describe_codec
 from rdbench.experiment import CodecEntry, decode_variants
 from rdbench.keys import canonical_json, digest
-from rdbench.measure import one_line
 from rdbench.metrics import DerivedMetric, MetricUnavailableError, metric_class
+from rdbench.text import one_line
 from rdcodecs import CodecError
 
 

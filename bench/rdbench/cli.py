@@ -67,15 +67,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(arguments: Sequence[str] | None) -> int:
     with _orders_held_back():  # in the midst of an import an exception can be taken for a missing package
         from rdbench.errors import BenchError
+        from rdbench.text import message, write_anything
         from rdcodecs import CodecError
 
+        write_anything()
         parser = make_parser()
     options = parser.parse_args(arguments)
     try:
         status: int = options.execute(options)
     except (BenchError, CodecError) as error:
         with contextlib.suppress(BrokenPipeError):
-            print(f"rdbench: {error}", file=sys.stderr)
+            print(f"rdbench: {message(error)}", file=sys.stderr)
         return 1
     except BrokenPipeError:  # `rdbench codecs | head`
         return 0

@@ -8,7 +8,7 @@ import io
 import math
 import textwrap
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,7 @@ from rdbench.curves import MetricInfo
 from rdbench.errors import BenchError
 from rdbench.files import write_bytes
 from rdbench.labels import Box, Line, Place, margin_lines, margin_width, place_labels
+from rdbench.text import printable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -43,6 +44,8 @@ _DOMINATES = 2.0
 """A curve that alone makes the quality axis this many times longer runs off it."""
 _MAX_NAMES = 16
 """More names than this are listed in a legend."""
+_LONGEST_NAME = 160
+"""Characters of a name or note; there is no room for more."""
 _RC = {
     "axes.axisbelow": True,
     "axes.edgecolor": "#444444",
@@ -93,6 +96,11 @@ class DrawnCurve:
     marked: npt.NDArray[np.bool_]
 
 
+def drawn_text(text: str) -> str:
+    """Return a name or note as matplotlib draws it: on one line, no formula between dollar signs, bounded."""
+    return printable(text, _LONGEST_NAME).replace("$", r"\$")
+
+
 def draw(
     lines: Sequence[DrawnCurve],
     metric: MetricInfo,
@@ -122,6 +130,8 @@ def draw(
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
+    lines = [replace(line, name=drawn_text(line.name)) for line in lines]
+    notes, title = [drawn_text(note) for note in notes], drawn_text(title)
     measured = [line for line in lines if not line.style.published]
     low, high = min(line.bpp[0] for line in measured), max(line.bpp[-1] for line in measured)
     log = low > 0 and (high / low > LOG_RATIO if log_rate is None else log_rate)

@@ -1,20 +1,32 @@
 """What to measure: an experiment, read from YAML and validated before anything runs."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from rdbench.describing import NotDescribedError, describe_all, describe_codec
 from rdbench.errors import BenchError, did_you_mean
+from rdbench.experiment_values import (
+    Label,
+    Number,
+    Options,
+    Text,
+    WholeNumber,
+    check_label,
+    check_rates,
+    check_variants,
+    line_of_problem,
+    shown_value,
+)
+from rdbench.files import read_text
 from rdbench.metrics import metric_class
+from rdbench.strict_yaml import load_yaml, parse_number
 from rdcodecs import CodecError, MissingDependencyError, RateError, RateSpec
 from rdcodecs.registry import UnknownCodecError
-
-Rate = Annotated[float, Field(allow_inf_nan=False)]
 
 
 class ExperimentError(BenchError):
@@ -26,24 +38,20 @@ class CodecEntry(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    codec: str = Field(description="Name of a codec (`rdbench codecs` lists them) or `path/to/file.py:Class`.")
-    label: str = Field(default="", description="Name in tables and plots; by default the codec's name.")
-    options: dict[str, Any] = Field(default_factory=dict, description="The codec's options.")
-    rates: list[Rate] = Field(
+    codec: Text = Field(description="Name of a codec (`rdbench codecs` lists them) or `path/to/file.py:Class`.")
+    label: Label = Field(default="", description="Name in tables and plots; by default the codec's name.")
+    options: Options = Field(default_factory=dict, description="The codec's options.")
+    rates: list[Number] = Field(
         default_factory=list,
         description="Rate points in the codec's own parameter (QP, quality, level); by default the codec's own.",
     )
-    decode: dict[str, Any] = Field(
+    decode: Options = Field(
         default_factory=dict,
         description="Decode options. A list asks for one curve per value: `steps: [5, 10, 20, 50]`.",
     )
 
-    @field_validator("rates")
-    @classmethod
-    def _distinct(cls, rates: list[float]) -> list[float]:
-        if len(set(rates)) < len(rates):
-            raise ValueError("the same rate stands there twice")
-        return rates
+    _distinct_rates = field_validator("rates")(check_rates)
+    _distinct_variants = field_validator("decode")(check_variants)
 
 
 class Experiment(BaseModel):
@@ -51,10 +59,12 @@ class Experiment(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="Names the folder `results/<name>`.")
+    name: str = Field(
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100, description="Names the folder `results/<name>`."
+    )
     description: str = Field(default="", description="One line for people.")
-    dataset: str = Field(description="`samples`, `kodak`, `diffusiondb` or `folder:PATH`; see docs/datasets.md.")
-    limit: int | None = Field(default=None, ge=1, description="Take the first N images only.")
+    dataset: Text = Field(description="`samples`, `kodak`, `diffusiondb` or `folder:PATH`; see docs/datasets.md.")
+    limit: WholeNumber | None = Field(default=None, ge=1, description="Take the first N images only.")
     codecs: list[CodecEntry] = Field(min_length=1, description="What is compared.")
     metrics: list[str] = Field(min_length=1, description="Metric names; see docs/metrics.md.")
     anchor: str | None = Field(default=None, description="Label that BD figures are given against.")
@@ -65,22 +75,12 @@ class Experiment(BaseModel):
         default_factory=list,
         description="Published curves drawn dashed, e.g. `published/compressai-kodak/vtm`.",
     )
-    timeout: float = Field(default=3600, gt=0, description="Seconds one encode with its decodes may take.")
+    timeout: Number = Field(default=3600, gt=0, le=1e8, description="Seconds one encode with its decodes may take.")
     verify: bool = Field(
+        strict=True,
         default=True,
         description="Decode one bitstream of each codec configuration a second time, in a fresh process, and compare.",
     )
-
-
-class _Loader(yaml.SafeLoader):
-    """Refuses a key that stands twice in a mapping; YAML's own rule would take the last in silence."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        for key in keys:
-            if keys.count(key) > 1:
-                raise yaml.constructor.ConstructorError(None, None, f"the key '{key}' stands twice", node.start_mark)
-        return super().construct_mapping(node, deep)
 
 
 def load_experiment(path: Path) -> Experiment:
@@ -93,20 +93,30 @@ def load_experiment(path: Path) -> Experiment:
         ExperimentError: one line naming the file, the key and what is wrong with it.
     """
     try:
-        data = yaml.load(path.read_text(encoding="utf-8"), _Loader)  # noqa: S506 - a SafeLoader
+        document = load_yaml(read_text(path))
     except FileNotFoundError as error:
         raise ExperimentError(f"no experiment file '{path}'") from error
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, UnicodeError) as error:
         raise ExperimentError(f"cannot read '{path}': {error}") from error
     except yaml.YAMLError as error:
         raise ExperimentError(f"'{path}' is not valid YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(data, dict):
+    if not isinstance(document.data, dict):
         raise ExperimentError(f"'{path}' must hold keys like name, dataset, codecs and metrics")
-    return validate_experiment(data, source=str(path))
+    return validate_experiment(document.data, source=str(path), line=document.line)
 
 
-def validate_experiment(data: Mapping[str, Any], *, source: str = "experiment") -> Experiment:
+def validate_experiment(
+    data: Mapping[str, Any],
+    *,
+    source: str = "experiment",
+    line: Callable[[Sequence[int | str]], int | None] | None = None,
+) -> Experiment:
     """Make an experiment from plain data, checking every name and rate in it.
+
+    Args:
+        data: as of a YAML file.
+        source: what messages begin with.
+        line: returns the line in the file of what stands at a place (keys and indices).
 
     Raises:
         ExperimentError: one line, starting with `source`.
@@ -114,11 +124,31 @@ def validate_experiment(data: Mapping[str, Any], *, source: str = "experiment") 
     try:
         experiment = Experiment.model_validate(dict(data))
     except ValidationError as error:
-        raise ExperimentError(f"{source}: {_first_problem(error)}") from error
+        problem = error.errors(include_url=False)[0]
+        where = line_of_problem(problem, line) if line is not None else None
+        at = "" if where is None else f", line {where}"
+        raise ExperimentError(f"{source}{at}: {_first_problem(error)}") from error
     try:
         return resolve(experiment)
     except BenchError as error:
         raise ExperimentError(f"{source}: {error}") from error
+
+
+def parse_rates(text: str) -> list[float]:
+    """Return the rates of a list with commas between them, as the command line has it.
+
+    Raises:
+        ExperimentError: one is not a plain decimal number, or two are the same.
+    """
+    try:
+        rates = [float(parse_number(part.strip())) for part in text.split(",")]
+        if not all(map(math.isfinite, rates)):
+            raise ValueError("rates are finite numbers")
+        return check_rates(rates)
+    except (ValueError, OverflowError) as error:
+        raise ExperimentError(
+            f"--rates {text}: give numbers with commas between them, e.g. 22,27,32 ({error})"
+        ) from error
 
 
 def resolve(experiment: Experiment) -> Experiment:
@@ -130,6 +160,12 @@ def resolve(experiment: Experiment) -> Experiment:
     limit = experiment.timeout
     describe_all([(entry.codec, entry.options) for entry in experiment.codecs], limit_s=limit)
     entries = [resolve_entry(entry, limit_s=limit) for entry in experiment.codecs]
+    for entry in entries:  # labels and rates may be the codec's own
+        try:
+            check_label(entry.label)
+            check_rates(entry.rates)
+        except ValueError as error:
+            raise ExperimentError(f"codec '{entry.codec}': {error}") from error
     labels = [entry.label for entry in entries]
     for label in labels:
         if labels.count(label) > 1:
@@ -222,6 +258,8 @@ def _first_problem(error: ValidationError) -> str:
             else did_you_mean("key", str(key), model.model_fields)
         )
         return f"{_place(parents)}: {message}" if parents else message
+    if problem["type"] == "string_type":
+        return f"{_place(problem['loc'])}: {shown_value(problem['input'])} is not text: put it in quotes"
     message = problem["msg"].removeprefix("Value error, ")
     return f"{_place(problem['loc'])}: {message[0].lower()}{message[1:]}"
 

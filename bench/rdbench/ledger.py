@@ -18,7 +18,7 @@ from typing import Any
 from rdbench.cell import Cell, lost_metrics, with_metrics_of
 from rdbench.errors import BenchError
 from rdbench.keys import canonical_json
-from rdbench.record_format import escape
+from rdbench.text import cell_text
 
 __all__ = [
     "Cell",
@@ -194,7 +194,7 @@ class Ledger:
 
     def newer(self, keys: Iterable[str], revision: int) -> list[Cell]:
         """Return the rows of some keys that came after a revision, the oldest first."""
-        wanted = list(map(escape, keys))
+        wanted = list(map(cell_text, keys))
         where = f"key IN ({', '.join('?' * len(wanted))}) AND revision > ?"
         with self._translated():
             found = self._db.execute(f"SELECT * FROM cells WHERE {where} ORDER BY revision", (*wanted, revision))  # noqa: S608
@@ -351,7 +351,7 @@ def connect(path: Path) -> sqlite3.Connection:
 
 def _columns(identity: tuple[str, str]) -> tuple[str, str]:
     """Return key and label as text that SQLite takes."""
-    return escape(identity[0]), escape(identity[1])
+    return cell_text(identity[0]), cell_text(identity[1])
 
 
 def _body(cell: Cell) -> str | bytes:

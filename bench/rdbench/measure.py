@@ -7,7 +7,6 @@ import hashlib
 import math
 import threading
 import time
-import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -16,14 +15,15 @@ from typing import Any
 
 import numpy as np
 
+from rdbench.cell import Cell
 from rdbench.datasets import Item
-from rdbench.errors import BenchError
 from rdbench.hosting import CodecFailureError, CodecTimeoutError, Configuration, Lane, compare_fingerprints, own_lane
 from rdbench.hosting.lane import LEAST_START_S, image_sha256
+from rdbench.kept import keep_reconstruction, keep_stream, kept_stream
 from rdbench.keys import digest
-from rdbench.ledger import Cell
 from rdbench.metrics import DerivedMetric, Metric, metric_class
-from rdcodecs import CodecError, Image
+from rdbench.text import one_line
+from rdcodecs import Image
 
 UNREPEATABLE = "DeterminismError"
 """What the error of a cell begins with whose bitstream, decoded twice, gave two images."""
@@ -140,16 +140,6 @@ def failed(task: Task, error: str) -> tuple[Cell, ...]:
     return tuple(replace(cell, measured=_now(), error=error) for cell in task.cells)
 
 
-def one_line(error: BaseException) -> str:
-    """Return an exception as "Type: message" on one line; with its place in the code, unless it is for the user."""
-    message = " ".join(str(error).split())
-    line = f"{type(error).__name__}: {message}" if message else type(error).__name__
-    frames = traceback.extract_tb(error.__traceback__)
-    if not frames or isinstance(error, CodecError | BenchError):
-        return line
-    return f"{line} ({Path(frames[-1].filename).name}:{frames[-1].lineno})"
-
-
 def error_text(error: BaseException) -> str:
     """Return what stands in the row of a cell that failed."""
     return str(error) if isinstance(error, CodecFailureError) else one_line(error)
@@ -254,11 +244,10 @@ def _scorer(task: Task) -> _Scorer:
 
 def _bitstream(task: Task, reference: _Reference, clock: _Clock, deadline: float) -> tuple[bytes, float]:
     """Return the bitstream, kept from an earlier run where that is possible, and its encode time."""
-    path = stream_path(task.keep, task.cells[0], task.image_digest) if task.keep else None
-    if path is not None and task.known_encode_s is not None and path.is_file():
-        data = path.read_bytes()
-        if hashlib.sha256(data).hexdigest() == task.stream_digest:
-            return data, task.known_encode_s
+    if task.keep and task.known_encode_s is not None:
+        kept = kept_stream(task.keep, task.cells[0], task.stream_digest)
+        if kept is not None:
+            return kept, task.known_encode_s
     data, encode_s = own_lane().encode(
         task.configuration,
         reference.image,
@@ -268,9 +257,8 @@ def _bitstream(task: Task, reference: _Reference, clock: _Clock, deadline: float
         deadline=deadline,
     )
     clock.codec += encode_s
-    if path is not None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(data)
+    if task.keep:
+        keep_stream(task.keep, task.cells[0], data)
     return data, encode_s
 
 
@@ -278,7 +266,7 @@ def _scored(
     task: Task, cell: Cell, image: Image, decode_s: float, scorer: _Scorer, reference: _Reference, clock: _Clock
 ) -> Cell:
     if task.keep:
-        _save_png(reconstruction_path(task.keep, cell), image)
+        keep_reconstruction(task.keep, cell, image)
     start = time.perf_counter()
     metrics = scorer.scores(tuple(task.metrics), reference, image)
     clock.metrics += time.perf_counter() - start
@@ -344,29 +332,6 @@ def distance(first: Image, second: Image) -> str:
 def decoy(image: Image) -> Image:
     """Return a small picture that is another one than `image` in every respect."""
     return np.ascontiguousarray(255 - image[:_DECOY_SIDE, :_DECOY_SIDE][::-1, ::-1])
-
-
-def stream_path(keep: Path, cell: Cell, image_digest: str) -> Path:
-    """Return where a cell's bitstream is kept: its name tells label, image and rate, its digests what made it."""
-    name = f"{_slug(cell.image)}-{image_digest[:8]}@{cell.rate:g}.bin"
-    return keep / "streams" / f"{_slug(cell.label)}-{cell.fingerprint}" / name
-
-
-def reconstruction_path(keep: Path, cell: Cell) -> Path:
-    """Return where a cell's reconstruction is kept."""
-    options = "".join(f"_{name}={value}" for name, value in sorted(cell.decode_options.items()))
-    return keep / "reconstructions" / _slug(cell.label) / f"{_slug(cell.image)}@{cell.rate:g}{_slug(options)}.png"
-
-
-def _slug(text: str) -> str:
-    return "".join(c if c.isalnum() or c in "._-=" else "_" for c in text)
-
-
-def _save_png(path: Path, image: Image) -> None:
-    from PIL import Image as PILImage
-
-    path.parent.mkdir(parents=True, exist_ok=True)
-    PILImage.fromarray(image).save(path, compress_level=1)
 
 
 def _now() -> str:

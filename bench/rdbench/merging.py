@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from rdbench.cell import Cell, differences, lost_metrics, with_metrics_of
-from rdbench.record_format import escape
+from rdbench.text import cell_text
 
 _SHOWN = 3
 """Rows with different values that are named one by one."""
@@ -103,4 +103,4 @@ def listed(lines: Sequence[str]) -> str:
 
 
 def _plain(value: object) -> str:
-    return f"{value:.6g}" if isinstance(value, float) else escape(str(value))
+    return f"{value:.6g}" if isinstance(value, float) else cell_text(str(value))

@@ -12,14 +12,16 @@ from rich.console import Console
 
 from rdbench.cell import Cell
 from rdbench.errors import BenchError
+from rdbench.files import refuse_links_out, sweep_parts
 from rdbench.ledger import DamagedLedgerError, Ledger, Row, readable_rows
 from rdbench.merging import Merged, listed, merge
 from rdbench.provenance import read_provenance
 from rdbench.record_writer import ReadRecords, read_records
 from rdbench.selection import Shown, last_shown
+from rdbench.text import printable
 
 LEDGER_NAME = "ledger.sqlite"
-RECORDS, PROVENANCE = "records.csv", "provenance.json"
+RECORDS, PROVENANCE, PLOTS = "records.csv", "provenance.json", "plots"
 
 
 def open_ledger(out: Path, console: Console) -> tuple[Ledger, list[Row]]:
@@ -41,6 +43,8 @@ def open_ledger(out: Path, console: Console) -> tuple[Ledger, list[Row]]:
         raise BenchError(message) from error
     if not os.access(out, os.W_OK):
         raise BenchError(f"the results folder '{out}' is not writable: choose another with --out")
+    refuse_links_out(out, LEDGER_NAME)
+    sweep_parts(out, out / PLOTS)
     ledger, rows = _open_whole(out / LEDGER_NAME, console)
     try:
         if _bring_in_records(ledger, out, console):
@@ -67,7 +71,7 @@ def noted_shown(ledger: Ledger) -> dict[str, Shown]:
 
 def say(console: Console, line: str, style: str = "yellow") -> None:
     """Print one line as it is."""
-    console.print(line, style=style, markup=False, highlight=False, soft_wrap=True)
+    console.print(printable(line), style=style, markup=False, highlight=False, soft_wrap=True)
 
 
 def _open_whole(path: Path, console: Console) -> tuple[Ledger, list[Row]]:

@@ -11,13 +11,15 @@ from rich.console import Console
 from rdbench.cell import Cell
 from rdbench.errors import BenchError
 from rdbench.experiment import Experiment
-from rdbench.files import atomic_text, write_bytes
+from rdbench.files import check_inside, write_bytes
 from rdbench.ledger import Export, Ledger, Row
-from rdbench.opening import PROVENANCE, RECORDS, file_digest, noted_shown, say
+from rdbench.opening import PLOTS, PROVENANCE, RECORDS, file_digest, noted_shown, say
 from rdbench.plan import Plan
 from rdbench.provenance import write_provenance
 from rdbench.record_writer import records_bytes
 from rdbench.selection import Shown, select
+from rdbench.tables import write_table
+from rdbench.text import message, printable
 
 if TYPE_CHECKING:
     from rdbench.integrals import Method
@@ -36,9 +38,7 @@ __all__ = [
     "write_snapshot",
 ]
 
-# Six significant digits: more than any of these figures is good for, and a diff stays readable.
-_DIGITS = "%.6g"
-SUMMARY, BD, PLOTS = "summary.csv", "bd.csv", "plots"
+SUMMARY, BD = "summary.csv", "bd.csv"
 
 
 def write_outputs(
@@ -204,28 +204,28 @@ def write_derived(out: Path, *, anchor: str | None, bd_method: "Method", overlay
     from rdbench.plots import plot_records
     from rdbench.records import load_records, metric_columns, summary
 
+    check_inside(out, out / PLOTS)
     records = load_records(out / RECORDS)
     metrics = metric_columns(records)
-    with atomic_text(out / SUMMARY) as file:
-        summary(records).to_csv(file, index=False, float_format=_DIGITS)
+    write_table(out / SUMMARY, summary(records))
     table = None
     if anchor is not None and anchor not in set(records["label"]):
-        console.print(f"no BD figures: '{anchor}', the anchor, has no rows here", style="yellow", markup=False)
+        line = f"no BD figures: '{printable(anchor)}', the anchor, has no rows here"
+        console.print(line, style="yellow", markup=False)
     elif anchor is not None:
         try:
             table = bd_table(records, anchor, metrics, method=bd_method)
         except BenchError as error:
-            console.print(f"no BD figures: {error}", style="yellow", markup=False, soft_wrap=True)
+            console.print(f"no BD figures: {message(error)}", style="yellow", markup=False, soft_wrap=True)
     if table is None:
         (out / BD).unlink(missing_ok=True)  # no figures against an anchor that is none any more
     else:
-        with atomic_text(out / BD) as file:
-            table.to_csv(file, index=False, float_format=_DIGITS)
+        write_table(out / BD, table)
     published = []
     for name in overlay:
         try:
             published.append(load_published(name, out))
         except BenchError as error:
-            console.print(f"not drawn: {error}", style="yellow", markup=False, soft_wrap=True)
+            console.print(f"not drawn: {message(error)}", style="yellow", markup=False, soft_wrap=True)
     plot_records(records, out / PLOTS, overlays=published)
     (out / PLOTS).mkdir(exist_ok=True)

@@ -10,6 +10,7 @@ from rdbench.available import ReadyCodec, available_entries, available_metrics
 from rdbench.cell import Cell
 from rdbench.datasets import ImageError, Item
 from rdbench.experiment import Experiment
+from rdbench.files import absolute, absolute_codec
 from rdbench.keys import cell_key, digest, encode_key
 from rdbench.measure import Task
 from rdbench.selection import HASH_DIGITS
@@ -97,7 +98,7 @@ def make_plan(
             plan.tasks.append(
                 Task(
                     item=item,
-                    codec=ready.entry.codec,
+                    codec=absolute_codec(ready.entry.codec),
                     image_digest=image,
                     cells=tuple(wanted),
                     metrics=metric_digests,
@@ -106,7 +107,7 @@ def make_plan(
                     metric_fingerprints=plan.metrics,
                     costly=ready.costly,
                     memory=memory,
-                    keep=keep,
+                    keep=None if keep is None else absolute(keep),
                     known_encode_s=kept.encode_s if kept else None,
                     stream_digest=kept.stream if kept else "",
                 )

@@ -14,8 +14,9 @@ from rich.progress import (
     TimeElapsedColumn,
 )
 
-from rdbench.ledger import Cell
+from rdbench.cell import Cell
 from rdbench.measure import Measured, Task
+from rdbench.text import printable
 
 _LINE_EVERY_S = 30.0
 
@@ -114,8 +115,9 @@ class RunProgress:
         for cell in cells:
             if cell.error:
                 self._failed += 1
+                label, image, error = map(printable, (cell.label, cell.image, cell.error))
                 self._console.print(
-                    f"{failed}: {cell.place}: {cell.error}",
+                    f"{failed}: {label} at {cell.rate:g} on {image}: {error}",
                     style="red", markup=False, highlight=False, soft_wrap=True,
                 )  # fmt: skip
         self._progress.update(self._bar, completed=self._done, left=left)

@@ -15,7 +15,7 @@ import psutil
 
 from rdbench import __version__
 from rdbench.experiment import Experiment
-from rdbench.files import atomic_text
+from rdbench.files import atomic_text, read_text
 from rdbench.keys import canonical_json, digest
 
 _PACKAGES = (
@@ -27,7 +27,7 @@ _PACKAGES = (
 def read_provenance(path: Path) -> dict[str, Any]:
     """Return the content of a provenance.json, or an empty one where there is none or it is damaged."""
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = json.loads(read_text(path))
     except (OSError, ValueError):
         return {}
     return data if isinstance(data, dict) else {}
@@ -60,7 +60,7 @@ def write_provenance(
         runs.append(dict(run) | describe_machine())
     data = {
         "experiment": content,
-        "experiment_sha256": hashlib.sha256(canonical_json(content).encode()).hexdigest(),
+        "experiment_sha256": hashlib.sha256(canonical_json(content).encode("utf-8", "surrogatepass")).hexdigest(),
         "codecs": _entries(before, "codecs") | {k: _with_digest(v) for k, v in codecs.items()},
         "metrics": _entries(before, "metrics") | {k: _with_digest(v) for k, v in metrics.items()},
         "runs": runs,

@@ -13,6 +13,7 @@ from typing import Any
 from rdbench.cell import Cell
 from rdbench.errors import BenchError
 from rdbench.keys import canonical_json
+from rdbench.text import cell_text, read_cell_text
 
 SCHEMA = 2
 """Version of the format, in the column `schema`; files without that column are of version 1."""
@@ -31,43 +32,19 @@ TEXT = (
     "experiment", "dataset", "image", "codec", "label", "fingerprint", "error", "image_hash", "key", "encode_key",
     "stream", "measured",
 )  # fmt: skip
-"""Columns whose text is escaped; see `escape`."""
+"""Columns whose text is escaped; see `rdbench.text.cell_text`."""
 JSON = ("options", "decode_options", "metric_fingerprints")
 """Columns of JSON objects."""
 _NEEDED = ("dataset", "image", "codec", "label", "fingerprint", "rate", "options", "error", "image_hash", "key")
 _METRIC = "metric:"
 """Before the name of a metric that is called like another column."""
 
-_NAMED = {"\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
-_CHARACTERS = {backward: forward for forward, backward in _NAMED.items()}
 # Control characters, what some programs take for the end of a line, and lone surrogates, which UTF-8 does not have.
 _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
-_UNSAFE = re.compile(f"{_UNPRINTABLE.pattern}|\\\\")
-_ESCAPED = re.compile(r"\\(?:[\\nrt]|x[0-9a-f]{2}|u[0-9a-f]{4})")
-_FORMULA = ("=", "+", "-", "@", "'")
 
 
 class RowError(BenchError):
     """A row of records.csv that cannot be read."""
-
-
-def escape(text: str) -> str:
-    r"""Return text as it stands in a column: without control characters, and no spreadsheet takes it for a formula.
-
-    A backslash becomes two, a control character, line separator or lone surrogate ``\n``, ``\x1b`` or ``\udcff``. What
-    would begin with ``= + - @`` or ``'`` gets a ``'`` before it. `unescape` undoes both.
-    """
-    if _UNSAFE.search(text):
-        text = _UNSAFE.sub(lambda match: _NAMED.get(match[0]) or _code(match[0]), text)
-    return f"'{text}" if text.startswith(_FORMULA) else text
-
-
-def unescape(text: str) -> str:
-    """Return the text that `escape` was given."""
-    text = text.removeprefix("'")
-    if "\\" not in text:
-        return text
-    return _ESCAPED.sub(lambda match: _CHARACTERS.get(match[0]) or chr(int(match[0][2:], 16)), text)
 
 
 def json_text(value: Any) -> str:
@@ -109,14 +86,16 @@ def row_of(experiment: str, cell: Cell, metrics: Sequence[str]) -> list[str]:
     if cell.bytes is not None and cell.width and cell.height:
         bpp = f"{8 * cell.bytes / (cell.width * cell.height):.6f}".rstrip("0").rstrip(".")
     first = [
-        escape(experiment), escape(cell.dataset), escape(cell.image), number_text(cell.width), number_text(cell.height),
-        escape(cell.codec), escape(cell.label), escape(cell.fingerprint), number_text(cell.rate),
+        cell_text(experiment), cell_text(cell.dataset), cell_text(cell.image),
+        number_text(cell.width), number_text(cell.height),
+        cell_text(cell.codec), cell_text(cell.label), cell_text(cell.fingerprint), number_text(cell.rate),
         number_text(shown_steps(cell.decode_options)), json_text(cell.codec_options), json_text(cell.decode_options),
         number_text(cell.bytes), bpp, number_text(cell.encode_s), number_text(cell.decode_s),
     ]  # fmt: skip
     last = [
-        escape(cell.error), escape(cell.image_hash), escape(cell.key), escape(cell.encode_key), escape(cell.stream),
-        escape(cell.measured), json_text(cell.metric_fingerprints), "yes" if cell.in_tables else "no", str(SCHEMA),
+        cell_text(cell.error), cell_text(cell.image_hash), cell_text(cell.key), cell_text(cell.encode_key),
+        cell_text(cell.stream),
+        cell_text(cell.measured), json_text(cell.metric_fingerprints), "yes" if cell.in_tables else "no", str(SCHEMA),
     ]  # fmt: skip
     return [*first, *(number_text(cell.metrics.get(name)) for name in metrics), *last]
 
@@ -138,7 +117,7 @@ def check_header(columns: Sequence[str]) -> None:
 def metric_names_in(columns: Iterable[str]) -> dict[str, str]:
     """Return column → metric, of every column that is none of the format's own."""
     own = {*FIRST, *LAST}
-    return {name: unescape(name).removeprefix(_METRIC) for name in columns if name not in own}
+    return {name: read_cell_text(name).removeprefix(_METRIC) for name in columns if name not in own}
 
 
 def schema_of(row: Mapping[str, str]) -> int:
@@ -151,7 +130,7 @@ def schema_of(row: Mapping[str, str]) -> int:
     try:
         schema = _whole(text)
     except ValueError as error:
-        raise RowError(f"its schema is '{escape(text)}', not {SCHEMA}") from error
+        raise RowError(f"its schema is '{cell_text(text)}', not {SCHEMA}") from error
     if schema not in (1, SCHEMA):
         raise RowError(f"it is of schema {schema}: a newer rdbench wrote it, read it with that")
     return schema
@@ -172,20 +151,20 @@ def cell_of(row: Mapping[str, str], metrics: Mapping[str, str]) -> Cell:
         if shown not in ("yes", "no"):
             raise ValueError(f"in_tables is '{shown}', not yes or no")
         return Cell(
-            key=unescape(row["key"]),
-            encode_key=unescape(row["encode_key"]),
-            label=unescape(row["label"]),
-            codec=unescape(row["codec"]),
-            fingerprint=unescape(row["fingerprint"]),
-            image=unescape(row["image"]),
-            image_hash=unescape(row["image_hash"]),
-            dataset=unescape(row["dataset"]),
+            key=read_cell_text(row["key"]),
+            encode_key=read_cell_text(row["encode_key"]),
+            label=read_cell_text(row["label"]),
+            codec=read_cell_text(row["codec"]),
+            fingerprint=read_cell_text(row["fingerprint"]),
+            image=read_cell_text(row["image"]),
+            image_hash=read_cell_text(row["image_hash"]),
+            dataset=read_cell_text(row["dataset"]),
             codec_options=_object(row["options"]),
             decode_options=_object(row["decode_options"]),
-            measured=unescape(row["measured"]),
-            stream=unescape(row["stream"]),
+            measured=read_cell_text(row["measured"]),
+            stream=read_cell_text(row["stream"]),
             metric_fingerprints=_object(row["metric_fingerprints"]),
-            error=unescape(row["error"]),
+            error=read_cell_text(row["error"]),
             in_tables=shown == "yes",
             **_numbers(row, metrics),
         )
@@ -257,14 +236,9 @@ def _object(text: str) -> dict[str, Any]:
 
 
 def _metric_column(name: str) -> str:
-    return escape(f"{_METRIC}{name}" if name in (*FIRST, *LAST) or name.startswith(_METRIC) else name)
-
-
-def _code(character: str) -> str:
-    code = ord(character)
-    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
+    return cell_text(f"{_METRIC}{name}" if name in (*FIRST, *LAST) or name.startswith(_METRIC) else name)
 
 
 def _unreadable(error: Exception) -> RowError:
     what = f"no column {error}" if isinstance(error, KeyError) else str(error)
-    return RowError(escape(what))
+    return RowError(cell_text(what))

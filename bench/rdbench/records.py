@@ -22,8 +22,8 @@ from rdbench.record_format import (
     metric_names_in,
     schema_of,
     shown_steps,
-    unescape,
 )
+from rdbench.text import read_cell_text
 
 REQUIRED = ("image", "label", "rate", "steps", "options", "bpp", "encode_s", "decode_s", "error")
 """Columns without which there is no curve."""
@@ -102,7 +102,7 @@ def _shown(frame: pd.DataFrame) -> pd.DataFrame:
         frame = frame[~new | (frame["in_tables"] != "no")].copy()
         new = new[frame.index]
     for name in (name for name in TEXT if name in frame.columns):
-        texts = {text: unescape(text) for text in frame[name].unique()}
+        texts = {text: read_cell_text(text) for text in frame[name].unique()}
         frame[name] = frame[name].where(~new, frame[name].map(texts))
     if {"options", "decode_options"} <= set(frame.columns):
         both = frame[["options", "decode_options"]]

@@ -20,7 +20,7 @@ from rdbench.executor import LaneExecutor, WorkerStartError, leave_if_unguarded
 from rdbench.experiment import Experiment
 from rdbench.ledger import Ledger
 from rdbench.locking import SignalsHeldBack, folder_lock
-from rdbench.measure import UNREPEATABLE, Measured, Task, failed, measure, one_line
+from rdbench.measure import UNREPEATABLE, Measured, Task, failed, measure
 from rdbench.messages import run_console
 from rdbench.metrics import DerivedMetric, metric_class
 from rdbench.opening import LEDGER_NAME, noted_shown, open_ledger, say
@@ -28,6 +28,7 @@ from rdbench.outputs import is_written, write_outputs
 from rdbench.plan import Plan, make_plan
 from rdbench.progress import RunProgress, TimeLeft, format_seconds
 from rdbench.selection import Selection, said
+from rdbench.text import one_line, printable
 
 __all__ = ["LEDGER_NAME", "RunResult", "run"]
 
@@ -409,4 +410,4 @@ def _conclude(result: RunResult, counts: _Counts, out: Path, console: Console) -
     if counts.kept:
         what = "failure is" if counts.kept == 1 else "failures are"
         say(console, f"{counts.kept} {what} of cells that had been measured before: those rows stay as they were")
-    console.print(f"results: {out}", highlight=False, soft_wrap=True)
+    console.print(f"results: {printable(out)}", markup=False, highlight=False, soft_wrap=True)

@@ -21,9 +21,9 @@ from rdbench.merging import conflicts, listed, merge
 from rdbench.opening import LEDGER_NAME, PROVENANCE, RECORDS, noted_shown, open_ledger, say
 from rdbench.outputs import BD, PLOTS, SUMMARY, Snapshot, store_changes, write_derived, write_snapshot
 from rdbench.provenance import read_provenance, save_provenance
-from rdbench.record_format import escape
 from rdbench.record_writer import read_records
 from rdbench.selection import Shown, last_shown
+from rdbench.text import cell_text
 
 Identity = tuple[str, str]
 
@@ -126,7 +126,7 @@ def _settled(cells: list[Cell], out: Path, console: Console) -> list[Cell]:
     if other:
         names = sorted(set(other.values()))
         say(console, f"{len(other)} rows are of other images than the first ones of that name, and in no table: "
-                     f"{', '.join(map(escape, names[:5]))}")  # fmt: skip
+                     f"{', '.join(map(cell_text, names[:5]))}")  # fmt: skip
     return [replace(cell, in_tables=cell.in_tables and cell.identity not in other) for cell in cells]
 
 
@@ -175,7 +175,7 @@ def drop_rows(
                 and (not unused or not cell.in_tables)
             ]
             for (label, fingerprint), count in sorted(Counter((c.label, c.fingerprint) for c in gone).items()):
-                rows_of = f"{count} row{'s' * (count != 1)} of {escape(label)} ({fingerprint})"
+                rows_of = f"{count} row{'s' * (count != 1)} of {cell_text(label)} ({fingerprint})"
                 console.print(rows_of, markup=False, highlight=False, soft_wrap=True)
             if dry_run or not gone:
                 return len(gone)

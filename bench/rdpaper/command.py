@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from rdbench.commands import TABLE_WIDTH
+from rdbench.text import printable
 from rdpaper.labels import Labels
 
 if TYPE_CHECKING:
@@ -54,15 +55,15 @@ def execute(options: argparse.Namespace) -> int:
 
     labels = Labels(**{part.name: getattr(options, part.name) for part in fields(Labels)})
     paper = write_paper(options.results, labels, perceptual=options.perceptual)
-    console = Console()
+    console = Console(markup=False)
     console.width = max(console.width, TABLE_WIDTH)
     console.print(_table(paper.claims))
     notes = Console(stderr=True)
     for figure in paper.figures:
         if not figure.files:
-            text = f"not drawn: {figure.name}: {'; '.join(figure.notes)}"
+            text = printable(f"not drawn: {figure.name}: {'; '.join(figure.notes)}")
             notes.print(text, style="yellow", markup=False, highlight=False, soft_wrap=True)
-    notes.print(f"paper: {paper.folder}", highlight=False, soft_wrap=True)
+    notes.print(f"paper: {printable(paper.folder)}", markup=False, highlight=False, soft_wrap=True)
     return 0
 
 

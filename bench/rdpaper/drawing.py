@@ -14,7 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from rdbench.curves import MetricInfo
-from rdbench.drawing import LOG_RATIO, DrawError, DrawnCurve, Style, rate_axis
+from rdbench.drawing import LOG_RATIO, DrawError, DrawnCurve, Style, drawn_text, rate_axis
+from rdbench.files import write_bytes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -207,7 +208,7 @@ def _plot(axes: "Axes", x: Floats, y: Floats, style: Style, name: str) -> None:
     axes.plot(
         x,
         y,
-        label=name,
+        label=drawn_text(name),
         color=style.colour,
         linestyle=_DASHES[style.marker],
         marker=style.marker,
@@ -254,7 +255,7 @@ def _write(figure: "Figure", path: Path, formats: Sequence[str]) -> list[Path]:
         figure.savefig(buffer, format=ending, dpi=_PNG_DPI, metadata=_METADATA[ending])
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_bytes(buffer.getvalue())
+            write_bytes(file, buffer.getvalue())
         except OSError as error:
             raise DrawError(f"cannot write '{file}': {error.strerror or error}") from error
         files.append(file)

@@ -2,10 +2,11 @@
 
 import math
 from collections.abc import Iterable, Sequence
-from io import StringIO
 
 import pandas as pd
 
+from rdbench.tables import table_text
+from rdbench.text import printable
 from rdpaper.claims import Judged
 from rdpaper.estimates import Estimate
 from rdpaper.figures import Drawn
@@ -53,9 +54,7 @@ def claims_csv(judged: Sequence[Judged]) -> str:
                 "note": _note(row),
             }
         )
-    buffer = StringIO()
-    pd.DataFrame(rows).to_csv(buffer, index=False, float_format="%.6g")
-    return buffer.getvalue()
+    return table_text(pd.DataFrame(rows), figures=["document"])
 
 
 def claims_markdown(judged: Sequence[Judged], labels: Labels) -> str:
@@ -121,7 +120,7 @@ def _note(row: Judged) -> str:
 
 
 def _line(cells: Iterable[str]) -> str:
-    return "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"
+    return "| " + " | ".join(printable(cell.replace("|", "\\|").replace("\n", " "), None) for cell in cells) + " |"
 
 
 def _renamed(labels: Labels) -> str:
@@ -141,7 +140,7 @@ def figures_markdown(figures: Sequence[Drawn]) -> str:
     parts = []
     for figure in figures:
         name = f"Figure {figure.number}"
-        notes = "; ".join(figure.notes)
+        notes = printable("; ".join(figure.notes), None)
         said = f"{notes[:1].upper()}{notes[1:]}." if notes else ""
         picture = next((file for file in figure.files if file.suffix in (".svg", ".png")), None)
         if picture is not None:

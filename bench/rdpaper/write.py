@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rdbench.drawing import DrawError
-from rdbench.files import atomic_text
+from rdbench.files import atomic_text, make_folder
 from rdbench.records import load_records
 from rdpaper.claims import Judged, judge_claims
 from rdpaper.curves import PaperCurves
@@ -62,7 +62,7 @@ def write_paper(
     out = folder / FOLDER
     judged = judge_claims(paper)
     try:
-        out.mkdir(exist_ok=True)
+        make_folder(folder, out)
     except OSError as error:
         raise DrawError(f"cannot write '{out}': {error.strerror or error}") from error
     drawn = draw_figures(paper, out, formats)

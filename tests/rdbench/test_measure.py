@@ -6,10 +6,8 @@ import pytest
 from rich.console import Console
 
 from rdbench.experiment import Experiment
-from rdbench.measure import one_line
 from rdbench.metrics.psnr import PSNR
 from rdbench.run import run
-from rdcodecs import StreamError, load_codec
 
 MakeExperiment = Callable[..., Experiment]
 
@@ -49,26 +47,3 @@ def test_a_derived_metric_needs_no_second_measurement(
     tables = [list(csv.DictReader((tmp_path / name / "records.csv").open())) for name in ("db", "both")]
     assert [row["ms_ssim_db"] for row in tables[0]] == [row["ms_ssim_db"] for row in tables[1]]
     assert "ms_ssim" not in tables[0][0]
-
-
-@pytest.mark.parametrize(
-    ("error", "line"),
-    [
-        (ValueError("a\n  b\tc"), "ValueError: a b c"),
-        (RuntimeError(), "RuntimeError"),
-    ],
-)
-def test_an_error_is_one_line(error: Exception, line: str) -> None:
-    assert one_line(error) == line
-
-
-def test_an_error_in_a_codec_names_its_place_in_the_code() -> None:
-    with pytest.raises(KeyError) as caught:
-        {}["nope"]
-    assert one_line(caught.value).startswith("KeyError: 'nope' (test_measure.py:")
-
-
-def test_what_is_meant_for_the_user_needs_no_place() -> None:
-    with pytest.raises(StreamError) as caught:
-        load_codec("jpeg").decode(b"")
-    assert "(" not in one_line(caught.value)

@@ -129,3 +129,22 @@ class Scribbling(Quantizer):
     def encode(self, image: Image, rate: float) -> bytes:
         image[:] = 0
         return super().encode(image, rate)
+
+
+class Unprintable(Quantizer):
+    """Raises an error that no file can hold as it is, and much of it."""
+
+    name = "unprintable"
+
+    def decode(self, data: bytes, **options: Any) -> Image:
+        raise ValueError("bad name \udcff\nsecond line \x1b[31m\u202e" + "x" * 100_000)
+
+
+class Wandering(Quantizer):
+    """Changes the working directory of its process."""
+
+    name = "wandering"
+
+    def encode(self, image: Image, rate: float) -> bytes:
+        os.chdir("/")
+        return super().encode(image, rate)

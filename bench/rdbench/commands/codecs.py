@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.table import Table
 
 from rdbench.commands import TABLE_WIDTH
+from rdbench.text import message
 from rdcodecs import CodecError, available_codecs
 from rdcodecs.registry import codec_class, load_codec, option_defaults
 
@@ -27,7 +28,7 @@ def execute(_: argparse.Namespace) -> int:
         try:
             cls = codec_class(name)
         except CodecError as error:
-            table.add_row(name, "", "", "", str(error))
+            table.add_row(name, "", "", "", message(error))
             continue
         spec = cls.rate
         table.add_row(
@@ -37,7 +38,7 @@ def execute(_: argparse.Namespace) -> int:
             _options(cls.decode_options),
             _state(name),
         )
-    console = Console()
+    console = Console(markup=False)
     console.width = max(console.width, TABLE_WIDTH)
     console.print(table)
     return 0

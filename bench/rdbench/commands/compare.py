@@ -12,6 +12,7 @@ from rich.table import Table
 from rdbench.bd_text import format_figure, format_interval
 from rdbench.commands import TABLE_WIDTH
 from rdbench.errors import BenchError
+from rdbench.text import printable
 
 if TYPE_CHECKING:
     from rdbench.commands import Commands
@@ -151,11 +152,11 @@ def _print(
         table.add_column(name.strip(), justify="left" if name == "metric" else "right", no_wrap=True)
     for row in rows:
         table.add_row(*row.values())
-    console.print(title, style="bold", soft_wrap=True)
+    console.print(printable(title), style="bold", soft_wrap=True)
     console.print(table)
     for lines, style in ((warnings, "yellow"), (remarks, None), (failures, "red")):
         for line in lines:
-            console.print(line, style=style, soft_wrap=True)
+            console.print(printable(line), style=style, soft_wrap=True)
 
 
 def _print_markdown(
@@ -172,7 +173,7 @@ def _print_markdown(
 
 
 def _escaped(text: str) -> str:
-    return "".join(f"\\{char}" if char in "\\`*_{}[]<>#|~" else char for char in text)
+    return "".join(f"\\{char}" if char in "\\`*_{}[]<>#|~" else char for char in printable(text, None))
 
 
 def _remarks(comparisons: Sequence["Comparison"], worst: int) -> list[str]:

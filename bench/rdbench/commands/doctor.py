@@ -8,6 +8,7 @@ from rich.console import Console
 from rdbench.available import available_metrics
 from rdbench.metrics import metric_names
 from rdbench.provenance import describe_machine
+from rdbench.text import message, printable
 from rdcodecs import CodecError, available_codecs, load_codec
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ def execute(_: argparse.Namespace) -> int:
             codec.check()
             facts = {key: value for key, value in codec.fingerprint().items() if key not in {"codec", "name"}}
         except CodecError as error:
-            _line(console, False, f"codec {name}", str(error))
+            _line(console, False, f"codec {name}", message(error))
         else:
             _line(console, True, f"codec {name}", ", ".join(f"{key} {value}" for key, value in facts.items()))
     ready, missing = available_metrics(metric_names())
@@ -52,4 +53,4 @@ def execute(_: argparse.Namespace) -> int:
 
 def _line(console: Console, good: bool, what: str, detail: str) -> None:
     console.print("[green]ok     [/]" if good else "[yellow]missing[/]", end=" ")
-    console.print(f"{what}: {detail}", markup=False)
+    console.print(printable(f"{what}: {detail}"), markup=False)

@@ -54,7 +54,7 @@ def execute_import(options: argparse.Namespace) -> int:
     with atomic_text(target) as file:
         json.dump(sourced.to_compressai(), file, indent=2)
         file.write("\n")
-    Console(stderr=True).print(f"{len(points.bpp)} points: published/{name}", highlight=False)
+    Console(stderr=True).print(f"{len(points.bpp)} points: published/{name}", markup=False, highlight=False)
     return 0
 
 

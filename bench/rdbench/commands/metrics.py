@@ -36,7 +36,7 @@ def execute(_: argparse.Namespace) -> int:
             side,
             "yes" if name in ready else "no (rdbench doctor)",
         )
-    console = Console()
+    console = Console(markup=False)
     console.width = max(console.width, TABLE_WIDTH)
     console.print(table)
     return 0

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
+from rdbench.text import printable
+
 if TYPE_CHECKING:
     from rdbench.commands import Commands
 
@@ -39,5 +41,5 @@ def execute(options: argparse.Namespace) -> int:
             overlay=options.overlay or experiment.get("overlay", []),
             console=console,
         )
-        console.print(f"plots: {folder / 'plots'}", highlight=False, soft_wrap=True)
+        console.print(f"plots: {printable(folder / 'plots')}", markup=False, highlight=False, soft_wrap=True)
     return 0

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
+from rdbench.text import printable
+
 if TYPE_CHECKING:
     from rdbench.commands import Commands
 
@@ -32,5 +34,6 @@ def execute(options: argparse.Namespace) -> int:
     console = Console(stderr=True)
     for folder in options.results:
         path = write_report(folder, console, anchor=options.anchor, overlays=options.overlay)
-        console.print(f"report: {path} ({path.stat().st_size / 1e6:.1f} MB)", highlight=False, soft_wrap=True)
+        line = f"report: {printable(path)} ({path.stat().st_size / 1e6:.1f} MB)"
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
     return 0

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rdbench.errors import BenchError, did_you_mean
-from rdbench.experiment import CodecEntry, Experiment, load_experiment, resolve
+from rdbench.experiment import CodecEntry, Experiment, load_experiment, parse_rates, resolve
+from rdbench.strict_yaml import parse_number
 
 if TYPE_CHECKING:
     from rdbench.commands import Commands
@@ -113,10 +114,7 @@ def select(experiment: Experiment, options: argparse.Namespace) -> Experiment:
 
 
 def _entries(experiment: Experiment, name: str, rates: str | None) -> list[CodecEntry]:
-    try:
-        points = [float(part) for part in rates.split(",")] if rates else []
-    except ValueError as error:
-        raise BenchError(f"--rates {rates}: give numbers with commas between them, e.g. 22,27,32") from error
+    points = parse_rates(rates) if rates else []
     here = [entry for entry in experiment.codecs if name in (entry.label, entry.codec)]
     if here:
         return [entry.model_copy(update={"rates": points or entry.rates}) for entry in here]
@@ -125,9 +123,12 @@ def _entries(experiment: Experiment, name: str, rates: str | None) -> list[Codec
 
 
 def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError("must be 1 or more")
+    try:
+        number = parse_number(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+    if not isinstance(number, int) or number < 1:
+        raise argparse.ArgumentTypeError("must be a whole number, 1 or more")
     return number
 
 

@@ -7,6 +7,7 @@ from pathlib import Path, PurePath
 
 from rdbench.datasets.base import Dataset, DatasetError, Item
 from rdbench.datasets.image_file import SUFFIXES, ImageFile
+from rdbench.text import escaped, printable
 
 
 class FolderDataset(Dataset):
@@ -27,11 +28,16 @@ class FolderDataset(Dataset):
         unset = re.search(r"\$\{?([A-Za-z_]\w*)\}?", expanded)
         if unset:
             raise DatasetError(f"'folder:{path}' needs the environment variable {unset[1]}, which is not set")
+        if "\0" in expanded:
+            raise DatasetError(f"'folder:{printable(path)}' has a character that no path can have")
         self.path = Path(expanded)
-        self.name = self.path.resolve().name or "folder"
+        self.name = escaped(self.path.resolve().name) or "folder"
 
     def items(self) -> Sequence[Item]:
         """Return the images, named by their paths in the folder with forward slashes.
+
+        What cannot be shown in a name (bytes that are not UTF-8, control characters) stands there as an escape such as
+        ``\\xe9``, and a backslash as two; no two files share a name.
 
         Raises:
             DatasetError: the folder does not exist, cannot be listed, or holds no image.
@@ -43,7 +49,7 @@ class FolderDataset(Dataset):
         if not found:
             endings = " ".join(sorted(SUFFIXES))
             raise DatasetError(f"no images in '{self.path}' or below it: it needs files ending in {endings}")
-        return [ImageFile(self.path / file).item(_printable(file)) for file in found]
+        return [ImageFile(self.path / file).item(escaped(file.as_posix())) for file in found]
 
 
 def open_folder(options: str, root: Path | None) -> FolderDataset:
@@ -85,8 +91,3 @@ def image_files(folder: Path) -> Iterator[PurePath]:
         for name in files:
             if not name.startswith(".") and PurePath(name).suffix.lower() in SUFFIXES:
                 yield (here / name).relative_to(folder)
-
-
-def _printable(path: PurePath) -> str:
-    # A file name that is not UTF-8 must not break the tables it is written to.
-    return path.as_posix().encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")

@@ -5,7 +5,7 @@ import importlib
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from io import BufferedReader, BytesIO
 from pathlib import Path
 from typing import ClassVar
@@ -13,8 +13,14 @@ from typing import ClassVar
 import PIL.Image
 
 from rdbench.datasets.base import Image, ImageError, Item
+from rdbench.datasets.colour_tags import colour_tags
 from rdbench.datasets.srgb import to_srgb
+from rdbench.files import absolute
+from rdbench.text import message
 
+_TAG_RULES = ", CICP rules 1"
+"""Names what is done to colours by code points. Only files that are converted by it have it in their digest, as all
+others have the pixels that they always had."""
 _FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "MPO", "PNG", "PPM", "TIFF", "WEBP")
 """What Pillow may take a file for. Its other plugins read no photographs; one of them starts Ghostscript."""
 
@@ -58,16 +64,19 @@ class ImageFile:
 
     Attributes:
         path: the file.
+        shown: the name that messages give it; by default its path.
         rules: names what is done to the file's pixels; part of the digest. It changes with any change of the
             code that moves a pixel.
     """
 
     path: Path
+    shown: str = field(default="", kw_only=True)
     rules: ClassVar[str] = "sRGB 8-bit, rules 1"
 
     def item(self, name: str, caption: str | None = None) -> Item:
-        """Return the `Item` of this file."""
-        return Item(name, self.load, self.digest, caption)
+        """Return the `Item` of this file. It can be read from another folder, and messages keep the path as given."""
+        here = replace(self, path=absolute(self.path), shown=self.shown or str(self))
+        return Item(name, here.load, here.digest, caption)
 
     def load(self) -> Image:
         """Read the image: uint8, shape (H, W, 3), sRGB.
@@ -75,18 +84,21 @@ class ImageFile:
         Raises:
             ImageError: it cannot be read; one line with the file's name and the reason.
         """
-        with _one_line(str(self)), self.open() as stream:
+        with _one_line(self.shown or str(self)), self.open() as stream:
             return self.finish(_decode(stream, self.path.suffix.lower()))
 
     def digest(self) -> str:
-        """Return the hex SHA-256 of the file's bytes and of `rules`.
+        """Return the hex SHA-256 of the file's bytes and of `rules`, and of more where code points decide its colours.
 
         Raises:
             ImageError: the file cannot be read.
         """
-        with _one_line(str(self)), self.open() as stream:
+        with _one_line(self.shown or str(self)), self.open() as stream:
             digest = hashlib.file_digest(stream, "sha256")
+            tagged = colour_tags(stream) is not None
         digest.update(self.rules.encode())
+        if tagged:
+            digest.update(_TAG_RULES.encode())
         return digest.hexdigest()
 
     def open(self) -> BufferedReader | BytesIO:
@@ -98,7 +110,7 @@ class ImageFile:
         return image
 
     def __str__(self) -> str:
-        """Return the name that error messages give it."""
+        """Return the path, and what else tells the file."""
         return str(self.path)
 
 
@@ -126,13 +138,13 @@ def _reason(error: Exception) -> str:
         case MemoryError():
             return "not enough memory to decode it"
         case _:
-            line = " ".join(str(error).split()) or type(error).__name__
-            return f"damaged or truncated ({line})"
+            return f"damaged or truncated ({message(error)})"
 
 
 def _decode(stream: BufferedReader | BytesIO, suffix: str) -> Image:
     if not stream.read(1):
         raise ImageError("the file is empty")
+    tags = colour_tags(stream)
     formats = _formats(suffix)
     with warnings.catch_warnings():
         # Damaged metadata and large sizes are warned of; whatever harms the pixels is raised.
@@ -142,7 +154,7 @@ def _decode(stream: BufferedReader | BytesIO, suffix: str) -> Image:
                 # Pillow decodes without looking at the checksums, e.g. a download whose end is still zeros.
                 picture.verify()
         with PIL.Image.open(stream, formats=formats) as picture:
-            return to_srgb(picture, lambda: PIL.Image.open(stream, formats=formats))
+            return to_srgb(picture, lambda: PIL.Image.open(stream, formats=formats), tags)
 
 
 def _formats(suffix: str) -> list[str]:

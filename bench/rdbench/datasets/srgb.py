@@ -13,6 +13,7 @@ from PIL.Image import Transpose, fromarray, frombytes
 from PIL.ImageFile import ImageFile
 
 from rdbench.datasets.base import Image, ImageError
+from rdbench.datasets.cicp import Cicp, to_srgb_levels
 
 _TURN = {
     2: Transpose.FLIP_LEFT_RIGHT,
@@ -33,27 +34,34 @@ _PHOTOMETRIC, _BITS, _PLANAR = 262, 258, 284
 """TIFF 6.0 tags: PhotometricInterpretation, BitsPerSample, PlanarConfiguration."""
 
 
-def to_srgb(picture: ImageFile, reopen: Callable[[], ImageFile]) -> Image:
+def to_srgb(picture: ImageFile, reopen: Callable[[], ImageFile], tags: Cicp | None = None) -> Image:
     """Decode an opened picture and convert it to 8-bit sRGB.
 
     In this order: 16 bits to 8 (rounded), palette and transparency resolved, embedded ICC profile to sRGB,
-    composited over white, gray replicated, EXIF orientation applied.
+    composited over white, gray replicated, EXIF orientation applied. Where code points say what the colours are, they
+    count in place of the profile, and samples of 16 bits are rounded only after the conversion.
 
     Args:
         picture: a picture that has been opened but not loaded (only its first frame is used).
         reopen: opens the same picture once more: the low bytes of 16-bit colour need a second pass.
+        tags: the code points that decide its colours, see `colour_tags`.
 
     Returns:
         uint8, shape (H, W, 3), sRGB.
 
     Raises:
-        ImageError: floating-point, signed or 32-bit samples, or a colour model such as CIELAB. The message
+        ImageError: floating-point, signed or 32-bit samples, a colour model such as CIELAB, or HDR. The message
             gives the reason only: the caller knows the name.
         Exception: whatever Pillow raises on damaged data.
     """
-    shallow = _eight_bits(picture, reopen)
+    if tags is not None:
+        tags.check()
+    shallow, is_srgb = _eight_bits(picture, reopen, tags)
     colours, alpha = _split_alpha(shallow)
-    colours = _apply_profile(colours, picture.info.get("icc_profile"))
+    if tags is None:
+        colours = _apply_profile(colours, picture.info.get("icc_profile"))
+    elif not is_srgb:
+        colours = _by_tags(colours, tags)
     if alpha is not None:
         colours = fromarray(_over_white(np.asarray(colours.convert("RGB")), np.asarray(alpha)))
     turn = _TURN.get(_orientation(picture))
@@ -145,30 +153,40 @@ def _moves_nothing(transform: ImageCms.ImageCmsTransform, mode: str) -> bool:
     return bool(np.abs(np.asarray(moved, dtype=np.int16) - expected).max() <= 1)
 
 
-def _eight_bits(picture: ImageFile, reopen: Callable[[], ImageFile]) -> Picture:
-    """Return the picture with 8-bit samples. Samples of 16 bits are rounded, round(v / 257)."""
+def _by_tags(picture: Picture, tags: Cicp) -> Picture:
+    """Convert a picture of mode L or RGB to sRGB."""
+    samples = np.asarray(picture)
+    levels = to_srgb_levels(samples.reshape(*samples.shape[:2], -1), 255, tags)
+    return fromarray(levels.reshape(samples.shape))
+
+
+def _eight_bits(picture: ImageFile, reopen: Callable[[], ImageFile], tags: Cicp | None = None) -> tuple[Picture, bool]:
+    """Return the picture with 8-bit samples, and whether `tags` have been applied to it.
+
+    Samples of 16 bits are rounded, round(v / 257), unless they are converted by `tags` first.
+    """
     raw = _raw_mode(picture)
-    tags = getattr(picture, "tag_v2", {})
+    tiff = getattr(picture, "tag_v2", {})
     if picture.mode.startswith("I;16"):
         full = 4095 if raw == "I;12" else 65535
         samples = np.asarray(picture)[..., None]
         # Pillow turns 8-bit samples round where a TIFF says that zero is white, but not 16-bit ones.
-        if tags.get(_PHOTOMETRIC) == 0:
+        if tiff.get(_PHOTOMETRIC) == 0:
             samples = full - samples
-        return _reduce(samples, full, picture.info.get("transparency"))
+        return _reduce(samples, full, picture.info.get("transparency"), tags=tags), True
     if picture.mode == "I" and picture.format == "PPM":  # scaled to 16 bits by Pillow, whatever its maximum
-        return _reduce(np.asarray(picture)[..., None])
+        return _reduce(np.asarray(picture)[..., None]), True
     if picture.mode in ("I", "F"):
         raise ImageError("signed, 32-bit or floating-point samples have no defined white: save it with 8 or 16 bits")
-    if tags.get(_PLANAR) == 2 and 16 in tags.get(_BITS, ()):
+    if tiff.get(_PLANAR) == 2 and 16 in tiff.get(_BITS, ()):
         raise ImageError("16-bit colour in separate planes is not supported: save it interleaved")
     if raw.endswith((";16B", ";16L", ";16N")):
-        return _deep_colour(picture, raw, reopen)
+        return _deep_colour(picture, raw, reopen, tags), True
     picture.load()
-    return picture
+    return picture, False
 
 
-def _deep_colour(picture: ImageFile, raw: str, reopen: Callable[[], ImageFile]) -> Picture:
+def _deep_colour(picture: ImageFile, raw: str, reopen: Callable[[], ImageFile], tags: Cicp | None) -> Picture:
     """Reduce 16-bit colour.
 
     Pillow has no 16-bit colour modes and would keep the high bytes, which truncates. Decoding once more with
@@ -178,12 +196,13 @@ def _deep_colour(picture: ImageFile, raw: str, reopen: Callable[[], ImageFile]) 
         raise ImageError("16-bit premultiplied alpha is not supported: save straight alpha")
     if raw == "LA;16B":  # cannot be turned round, but its four bytes a pixel can be had as if they were RGBA
         pixels = np.asarray(_with_raw_mode(picture, "RGBA")).astype(np.uint16)
-        return _reduce(pixels[..., 0::2] << 8 | pixels[..., 1::2])
+        return _reduce(pixels[..., 0::2] << 8 | pixels[..., 1::2], tags=tags)
     order = raw[-1].replace("N", "L" if sys.byteorder == "little" else "B")
     with reopen() as second:
         low = np.asarray(_with_raw_mode(second, raw[:-1] + {"B": "L", "L": "B"}[order]))
     high = np.asarray(picture).astype(np.uint16)
-    return _reduce(high << 8 | low, transparent=picture.info.get("transparency"), cmyk=picture.mode == "CMYK")
+    transparent = picture.info.get("transparency")
+    return _reduce(high << 8 | low, transparent=transparent, cmyk=picture.mode == "CMYK", tags=tags)
 
 
 def _raw_mode(picture: ImageFile) -> str:
@@ -200,10 +219,23 @@ def _with_raw_mode(picture: ImageFile, raw: str) -> Picture:
     return picture
 
 
-def _reduce(samples: npt.NDArray[Any], full: int = 65535, transparent: Any = None, *, cmyk: bool = False) -> Picture:
-    """Round (H, W, C) samples of 0..`full` to 8 bits; the `transparent` colour (PNG tRNS) gets alpha 0."""
+def _reduce(
+    samples: npt.NDArray[Any],
+    full: int = 65535,
+    transparent: Any = None,
+    *,
+    cmyk: bool = False,
+    tags: Cicp | None = None,
+) -> Picture:
+    """Round (H, W, C) samples of 0..`full` to 8 bits; the `transparent` colour (PNG tRNS) gets alpha 0.
+
+    With `tags` the colours, which are gray or RGB, are converted to sRGB on the way.
+    """
     wide = samples.astype(np.uint32)
     levels = nearest_level(wide * 255, full)
+    if tags is not None:
+        colours = samples.shape[2] - (samples.shape[2] + 1) % 2
+        levels[..., :colours] = to_srgb_levels(wide[..., :colours], full, tags)
     if transparent is not None:
         opaque = np.any(wide != np.asarray(transparent, dtype=np.uint32), axis=-1, keepdims=True)
         levels = np.concatenate([levels, opaque * np.uint8(255)], axis=-1)

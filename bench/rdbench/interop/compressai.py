@@ -19,6 +19,7 @@ import pandas as pd
 import rdbench
 from rdbench.curves import Curve, CurveData, CurveError, curve_data, metric_info
 from rdbench.errors import BenchError
+from rdbench.files import read_text
 
 Floats = npt.NDArray[np.float64]
 
@@ -138,12 +139,12 @@ def import_compressai(path: Path | str) -> MeanPoints:
     """
     file = Path(path)
     try:
-        document = json.loads(file.read_text(encoding="utf-8"))
+        document = json.loads(read_text(file))
     except FileNotFoundError as error:
         raise InteropError(f"'{file}' does not exist") from error
     except OSError as error:
         raise InteropError(f"cannot read '{file}': {error.strerror or error}") from error
-    except UnicodeDecodeError as error:
+    except UnicodeError as error:
         raise InteropError(f"'{file}' is not UTF-8 text") from error
     except json.JSONDecodeError as error:
         raise InteropError(f"'{file}' is not JSON: {error.msg} in line {error.lineno}") from error

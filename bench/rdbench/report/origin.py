@@ -6,6 +6,7 @@ from typing import Any
 
 from rdbench.progress import format_seconds
 from rdbench.report.charts import settings_text
+from rdbench.text import printable, safe_texts
 
 _RUN_FACTS = ("started", "command", "measured", "failed", "wall_s", "workers", "threads", "processor", "revision")
 
@@ -13,13 +14,14 @@ _RUN_FACTS = ("started", "command", "measured", "failed", "wall_s", "workers", "
 def provenance_tables(provenance: Mapping[str, Any]) -> dict[str, Any]:
     """Return the runs, the codecs' and metrics' fingerprints, the packages of the last run, and the whole as JSON."""
     runs = [run for run in provenance.get("runs") or [] if isinstance(run, dict)]
+    text = json.dumps(provenance, indent=2, sort_keys=True, ensure_ascii=False) if provenance else ""
     return {
-        "runs": [{name: _shown(name, run.get(name)) for name in _RUN_FACTS} for run in runs],
-        "codecs": _fingerprints(provenance.get("codecs")),
-        "metrics": _fingerprints(provenance.get("metrics")),
+        "runs": safe_texts([{name: _shown(name, run.get(name)) for name in _RUN_FACTS} for run in runs]),
+        "codecs": safe_texts(_fingerprints(provenance.get("codecs"))),
+        "metrics": safe_texts(_fingerprints(provenance.get("metrics"))),
         "packages": sorted((runs[-1].get("packages") or {}).items()) if runs else [],
-        "warnings": [str(line) for line in runs[-1].get("warnings") or []] if runs else [],
-        "json": json.dumps(provenance, indent=2, sort_keys=True, ensure_ascii=False) if provenance else "",
+        "warnings": [printable(line) for line in runs[-1].get("warnings") or []] if runs else [],
+        "json": "\n".join(printable(line, None) for line in text.split("\n")),
     }
 
 

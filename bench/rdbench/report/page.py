@@ -23,6 +23,7 @@ from rdbench.report.origin import provenance_tables
 from rdbench.report.pictures import make_gallery
 from rdbench.report.steps import step_charts
 from rdbench.report.tables import bd_tables, failure_groups, headline, image_table, metric_columns_info
+from rdbench.text import message, printable, safe_texts
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -67,7 +68,7 @@ def write_report(
     published = _published(experiment.get("overlay", []) if overlays is None else overlays, folder, console)
     gallery = make_gallery(records, folder, experiment)
     if gallery.missing:
-        console.print(f"no pictures: {gallery.missing}", style="yellow", markup=False, soft_wrap=True)
+        console.print(f"no pictures: {printable(gallery.missing)}", style="yellow", markup=False, soft_wrap=True)
     metrics = metric_columns(records)
     title = str(experiment.get("name") or folder.resolve().name)
     data = {
@@ -77,20 +78,25 @@ def write_report(
         "images": image_table(records),
         "gallery": gallery.described(),
     }
+    shown: dict[str, Any] = safe_texts(
+        {
+            "title": title,
+            "description": " ".join(str(experiment.get("description", "")).split()),
+            "headline": headline(records, provenance),
+            "bd": bd_tables(records, anchor or experiment.get("anchor"), metrics, method),
+            "failures": failure_groups(records),
+            "folder": folder.name,
+            "data": data,
+        }
+    )
     scripts = [_static(name) for name in _SCRIPTS]
     html = environment.get_template("report.html.j2").render(
-        title=title,
+        **shown,
         version=__version__,
-        description=str(experiment.get("description", "")),
-        headline=headline(records, provenance),
         metrics=data["metrics"],
         has_steps=bool(data["steps"]),
-        bd=bd_tables(records, anchor or experiment.get("anchor"), metrics, method),
-        failures=failure_groups(records),
         gallery=gallery,
         origin=provenance_tables(provenance),
-        folder=folder.name,
-        data=data,
         pictures=gallery.pictures(),
         style=_static("report.css"),
         scripts=scripts,
@@ -112,7 +118,7 @@ def _published(names: Sequence[str], folder: Path, console: Console) -> list[Mea
         try:
             found.append(load_published(name, folder))
         except BenchError as error:
-            console.print(f"not drawn: {error}", style="yellow", markup=False, soft_wrap=True)
+            console.print(f"not drawn: {message(error)}", style="yellow", markup=False, soft_wrap=True)
     return found
 
 

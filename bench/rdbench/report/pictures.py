@@ -13,17 +13,19 @@ import numpy as np
 import pandas as pd
 import PIL.Image
 
+from rdbench.cell import Cell
 from rdbench.datasets import ImageError, Item, open_dataset
 from rdbench.datasets.image_file import read_image
 from rdbench.errors import BenchError
-from rdbench.ledger import Cell
-from rdbench.measure import reconstruction_path
+from rdbench.kept import RECONSTRUCTIONS, kept_reconstruction, reconstruction_path
 from rdbench.metrics.psnr import PSNR
+from rdbench.provenance import read_provenance
 from rdbench.record_writer import read_cells
 from rdbench.records import curve_names
 from rdbench.report.charts import main_curves, rate_names
 from rdbench.report.numbers import plain
 from rdbench.report.scenes import Image, Match, crop_size, matched_rates, most_disputed, rmse
+from rdbench.text import message
 
 _WIDTHS = (192, 352)
 """Least and largest width of a crop, in pixels; its height is three quarters of that."""
@@ -150,15 +152,15 @@ def make_gallery(records: pd.DataFrame, folder: Path, experiment: Mapping[str, A
     """
     name = str(experiment.get("name", ""))
     remedy = shlex.join(["rdbench", "run", name or "EXPERIMENT", "--keep", "--force"])
-    if not (folder / "reconstructions").is_dir():
+    if not (folder / RECONSTRUCTIONS).is_dir():
         return Gallery(missing="the run kept no reconstructions", remedy=remedy)
     try:
-        kept = _kept(records, folder, experiment)
+        kept = _kept(records, folder)
         if not kept:
             return Gallery(missing="none of the reconstructions belongs to these records", remedy=remedy)
         items = {item.name: item for item in open_dataset(str(experiment.get("dataset", ""))).items()}
     except (BenchError, OSError) as error:
-        return Gallery(missing=f"the originals cannot be read: {error}")
+        return Gallery(missing=f"the originals cannot be read: {message(error)}")
     matches = {image: matched_rates({c: [_bpp(x) for x in xs] for c, xs in of.items()}) for image, of in kept.items()}
     order = sorted((i for i in kept if i in items and matches[i]), key=lambda i: -_disagreement(kept[i], matches[i][0]))
     scenes, notes = [], []
@@ -166,7 +168,7 @@ def make_gallery(records: pd.DataFrame, folder: Path, experiment: Mapping[str, A
         try:
             scene, lines = _scene(items[image], kept[image], matches[image], folder)
         except (ImageError, OSError) as error:
-            notes.append(str(error))
+            notes.append(message(error))
             continue
         notes += lines
         if scene is not None:
@@ -184,20 +186,21 @@ def make_gallery(records: pd.DataFrame, folder: Path, experiment: Mapping[str, A
 _Kept = dict[str, list[Cell]]
 
 
-def _kept(records: pd.DataFrame, folder: Path, experiment: Mapping[str, Any]) -> dict[str, _Kept]:
+def _kept(records: pd.DataFrame, folder: Path) -> dict[str, _Kept]:
     """Return image → curve → cells whose reconstruction lies in the folder."""
     shown = curve_names(records)
     if len(shown) > _MOST_CURVES:
         shown = [data.name for data in main_curves(records)][:_MOST_CURVES]
     kept: dict[str, _Kept] = {}
-    cells = [cell for cell in read_cells(folder / "records.csv", {"experiment": experiment}) if cell.in_tables]
+    provenance = read_provenance(folder / "provenance.json")
+    cells = [cell for cell in read_cells(folder / "records.csv", provenance) if cell.in_tables]
     by_curve: _Kept = {curve: [] for curve in shown}
     for curve, cell in zip(records["curve"].astype(object), cells, strict=True):
         if curve in by_curve and not cell.error and cell.bytes and cell.width and cell.height:
             by_curve[curve].append(cell)
     for curve, mine in by_curve.items():
         for cell in mine:
-            if reconstruction_path(folder, cell).is_file():
+            if kept_reconstruction(folder, cell) is not None:
                 kept.setdefault(cell.image, {}).setdefault(curve, []).append(cell)
     return kept
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from rdbench.errors import BenchError
+from rdbench.tables import write_table
 
 if TYPE_CHECKING:
     from rdbench.commands import Commands
@@ -77,7 +78,7 @@ def execute(options: argparse.Namespace) -> int:
     else:
         table = measure_ablations(codec, images, options.levels, pictures=options.pictures, **how)
     if options.out is not None:
-        table.to_csv(options.out, index=False, float_format="%.6g")
+        write_table(options.out, table)
     print_means(table, Console(highlight=False))
     return 0
 

@@ -14,6 +14,7 @@ import pytest
 import skimage.data
 import tifffile
 from PIL import Image, ImageCms, ImageOps
+from PIL.PngImagePlugin import PngInfo
 
 from rdbench.datasets import ImageError
 from rdbench.datasets.image_file import ImageFile, read_image
@@ -192,6 +193,28 @@ def test_exif_orientation_is_applied(tmp_path: Path, orientation: int, suffix: s
         expected = np.asarray(ImageOps.exif_transpose(picture))
     assert expected.shape[:2] == ((40, 24) if orientation > 4 else (24, 40))
     np.testing.assert_array_equal(read_image(path), expected)
+
+
+XMP = b"""<x:xmpmeta xmlns:x="adobe:ns:meta/">
+<rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">
+<rdf:Description rdf:about="" xmlns:tiff="http://ns.adobe.com/tiff/1.0/" tiff:Orientation="6"/>
+</rdf:RDF></x:xmpmeta>"""
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".tif", ".webp", ".avif"])
+def test_xmp_orientation_is_applied_where_exif_has_none(tmp_path: Path, suffix: str) -> None:
+    text = PngInfo()
+    text.add_itxt("XML:com.adobe.xmp", XMP.decode())
+    options = {".png": {"pnginfo": text}, ".tif": {"tiffinfo": {700: XMP}}}.get(suffix, {"xmp": XMP})
+    picture = Image.fromarray(COLOUR)
+    upright = save(tmp_path / f"upright{suffix}", picture)
+    turned = save(tmp_path / f"turned{suffix}", picture, **options)
+    np.testing.assert_array_equal(read_image(turned), np.rot90(read_image(upright), -1))
+    if suffix in (".png", ".jpg", ".webp"):
+        exif = Image.Exif()
+        exif[0x0112] = 3
+        both = save(tmp_path / f"both{suffix}", picture, exif=exif, **options)
+        np.testing.assert_array_equal(read_image(both), np.rot90(read_image(upright), 2))
 
 
 def test_16_bit_orientation(tmp_path: Path) -> None:
