@@ -68,3 +68,16 @@ def test_links_of_the_readme_work_on_pypi() -> None:
     assert len(links) == len(re.findall(r"\]\(", README)) > 10
     for image, target in links:
         assert target.startswith("https://raw.githubusercontent.com/" if image else "https://")
+
+
+def test_the_workflow_tests_every_python_and_system_that_the_metadata_names() -> None:
+    (matrix,) = (
+        job["strategy"]["matrix"]
+        for job in yaml.safe_load((ROOT / ".github/workflows/test.yml").read_text())["jobs"].values()
+        if "make test" in " ".join(step.get("run", "") for step in job["steps"])
+    )
+    named = re.findall(r"Python :: (3\.\d+)", " ".join(PROJECT["project"]["classifiers"]))
+    assert named
+    assert set(named) <= set(matrix["python"])
+    assert PROJECT["project"]["requires-python"] == f">={matrix['python'][0]}"
+    assert {system.split("-")[0] for system in matrix["os"]} == {"ubuntu", "macos"}
