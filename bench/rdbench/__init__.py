@@ -1,3 +1,3 @@
 """rdbench: rate-distortion evaluation for perceptual and generative image codecs."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

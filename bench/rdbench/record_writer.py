@@ -18,7 +18,6 @@ from rdbench.record_format import (
     RowError,
     cell_of,
     check_header,
-    escape,
     header,
     metric_names_in,
     old_cell_of,
@@ -26,6 +25,7 @@ from rdbench.record_format import (
     schema_of,
     shown_steps,
 )
+from rdbench.text import cell_text
 from rdcodecs import CodecError
 from rdcodecs.registry import codec_class
 
@@ -195,9 +195,9 @@ class _DecodeOptions:
             try:
                 value = json.loads(text)
             except ValueError as error:
-                raise RowError(f"options that are not JSON: '{escape(text)}'") from error
+                raise RowError(f"options that are not JSON: '{cell_text(text)}'") from error
             if not isinstance(value, dict):
-                raise RowError(f"options that are not a JSON object: '{escape(text)}'")
+                raise RowError(f"options that are not a JSON object: '{cell_text(text)}'")
             self._parsed[text] = value
         return self._parsed[text]
 

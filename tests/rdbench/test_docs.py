@@ -81,7 +81,19 @@ def test_the_reference_has_every_key_of_an_experiment(model: type[Experiment] | 
 
 def test_links_between_the_documents_lead_somewhere() -> None:
     root = DOCS.parent
-    for document in [root / "README.md", *DOCS.glob("*.md"), *(root / "results").glob("*/README.md")]:
-        for target in re.findall(r"\]\(([^)#]+)", document.read_text()):
-            if not target.startswith(("http", "mailto")):
-                assert (document.parent / target).exists(), f"{document.name} links to {target}"
+    documents = [*root.glob("*.md"), *DOCS.rglob("*.md"), *(root / "results").rglob("*.md")]
+    assert len(documents) > 15
+    for document in documents:
+        for target, heading in re.findall(r"\]\(([^)#\s]*)(?:#([^)]*))?\)", document.read_text()):
+            if target.startswith(("http", "mailto")):
+                continue
+            path = document.parent / target if target else document
+            assert path.exists(), f"{document.name} links to {target}"
+            if heading:
+                assert heading in headings(path), f"{document.name} links to {target}#{heading}"
+
+
+def headings(page: Path) -> set[str]:
+    """Return the names under which the headings of a page can be linked to, formed as GitHub does."""
+    titles = re.findall(r"^#+ +(.+)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}

@@ -1,4 +1,4 @@
-"""The claims in the README are those of the committed results."""
+"""The page of claims is that of the committed results."""
 
 from pathlib import Path
 
@@ -10,9 +10,10 @@ from rdpaper.tables import claim_rows
 RESULTS = Path(__file__).parents[2] / "results"
 
 
-def test_the_readme_shows_the_claims_as_they_were_measured() -> None:
-    readme = (RESULTS.parent / "README.md").read_text()
+def test_the_page_of_claims_is_that_of_the_records() -> None:
+    page = (RESULTS / "aigc" / "paper" / "claims.md").read_text()
     rows = claim_rows(judge_claims(PaperCurves(load_records(RESULTS / "aigc"))))
     assert len(rows) > 10
     for row in rows:
-        assert f"| {' | '.join(row[name] for name in ('claim', 'document', 'ours', 'verdict', 'size'))} |" in readme
+        del row["key"]  # which is for programs
+        assert f"| {' | '.join(row.values())} |" in page
