@@ -5,12 +5,12 @@ import sys
 from collections.abc import Sequence
 
 from rdbench import __version__
-from rdbench.commands import codecs, compare, doctor, interop, metrics, plot, report, run
+from rdbench.commands import codecs, compare, doctor, fetch, interop, metrics, plot, report, run
 from rdbench.commands.plugins import add_plugins, list_in_groups
 from rdbench.errors import BenchError
 from rdcodecs import CodecError
 
-_COMMANDS = (run, plot, report, compare, codecs, metrics, doctor, interop)
+_COMMANDS = (run, plot, report, compare, codecs, metrics, doctor, fetch, interop)
 
 
 def make_parser() -> argparse.ArgumentParser:

@@ -6,6 +6,7 @@ from rdbench.errors import BenchError, did_you_mean
 from rdbench.metrics.base import DerivedMetric, Metric
 
 _METRICS = {
+    "dists": "rdbench.metrics.dists:DISTS",
     "flip": "rdbench.metrics.flip:FLIP",
     "lpips_alex": "rdbench.metrics.lpips:LPIPSAlex",
     "lpips_squeeze": "rdbench.metrics.lpips:LPIPSSqueeze",

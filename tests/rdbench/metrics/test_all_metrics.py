@@ -15,6 +15,7 @@ SMALL = 161
 MEASURED = [name for name in metric_names() if issubclass(metric_class(name), Metric)]
 
 IDENTICAL = {
+    "dists": 0.0,
     "flip": 0.0,
     "lpips_alex": 0.0,
     "lpips_squeeze": 0.0,
@@ -51,8 +52,8 @@ def test_identical_images(name, make, photo):
     assert make(name)(image, image.copy()) == IDENTICAL[name]
 
 
-# LPIPS is not among them: its backbones are random here, see test_lpips.py.
-@pytest.mark.parametrize("name", [name for name in MEASURED if not name.startswith("lpips")])
+# Without those whose backbones are random here: see test_lpips.py and test_dists.py.
+@pytest.mark.parametrize("name", [name for name in MEASURED if not name.startswith(("lpips", "dists"))])
 def test_follows_jpeg_quality(name, make, photo, jpeg):
     metric = make(name)
     prepared = metric.prepare(photo)
@@ -128,8 +129,7 @@ def test_planning_a_run_imports_no_torch():
     """Names, directions, availability and fingerprints: asked for even in a run that has nothing to do."""
     script = """
 import json, sys
-from rdbench.metrics import DerivedMetric, MetricUnavailableError, metric_class, metric_names, weights
-weights.HUB_URL = "http://127.0.0.1:1/"
+from rdbench.metrics import DerivedMetric, MetricUnavailableError, metric_class, metric_names
 for name in metric_names():
     cls = metric_class(name)
     assert cls.title and cls.range and cls.source, name
@@ -139,14 +139,19 @@ for name in metric_names():
     try:
         metric.check()
     except MetricUnavailableError:
-        assert name.startswith("lpips"), name
+        assert name.startswith(("lpips", "dists")), name
     json.dumps(dict(metric.fingerprint()))
 heavy = {"torch", "torchvision", "lpips", "stlpips_pytorch", "pytorch_msssim", "scipy", "flip_evaluator"}
 print(sorted(heavy & set(sys.modules)))
 """
     result = subprocess.run(
         [sys.executable, "-c", script],
-        env={"PYTHONPATH": ":".join(sys.path), "PATH": "/usr/bin:/bin", "TORCH_HOME": "/nonexistent"},
+        env={
+            "PYTHONPATH": ":".join(sys.path),
+            "PATH": "/usr/bin:/bin",
+            "TORCH_HOME": "/none",
+            "RDBENCH_CACHE": "/none",
+        },
         capture_output=True,
         text=True,
         check=False,

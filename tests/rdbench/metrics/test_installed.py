@@ -6,6 +6,7 @@ from rdbench.metrics import MetricUnavailableError, metric_class
 from rdbench.metrics.installed import package_version, packaged_file
 
 PACKAGES = {
+    "dists": "DISTS-pytorch",
     "flip": "flip-evaluator",
     "lpips_alex": "lpips",
     "ms_ssim": "pytorch-msssim",
