@@ -18,7 +18,7 @@ from rdbench.datasets import Item
 from rdbench.errors import BenchError
 from rdbench.keys import canonical_json
 from rdbench.ledger import Cell
-from rdbench.metrics import DerivedMetric, Metric, metric_class
+from rdbench.metrics import DerivedMetric, Metric, UndefinedScoreError, metric_class
 from rdcodecs import Codec, CodecError, Image, load_codec
 
 
@@ -190,7 +190,7 @@ def _decoded(task: Task, cell: Cell, codec: Codec, data: bytes, reference: _Refe
 
 
 def _scores(names: tuple[str, ...], reference: _Reference, image: Image) -> dict[str, float]:
-    """Score one reconstruction. A metric that is not defined at this size has no entry."""
+    """Score one reconstruction. A metric that is not defined for it has no entry."""
     side = min(image.shape[:2])
     values: dict[str, float] = {}
 
@@ -201,7 +201,10 @@ def _scores(names: tuple[str, ...], reference: _Reference, image: Image) -> dict
             return None if base is None else metric.derive(base)
         if side < metric.min_side:
             return None
-        return float(metric.score(reference.prepared(metric), image))
+        try:
+            return float(metric.score(reference.prepared(metric), image))
+        except UndefinedScoreError:
+            return None
 
     for name in names:
         result = value(name)

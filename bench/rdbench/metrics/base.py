@@ -17,6 +17,10 @@ class MetricUnavailableError(BenchError):
     """A package or weight file the metric needs is missing. The message says how to get it."""
 
 
+class UndefinedScoreError(BenchError):
+    """The metric has no value for this very picture (a flat one, say). The cell has none then, and no error."""
+
+
 class Metric(ABC):
     """A full-reference image metric.
 
@@ -50,7 +54,11 @@ class Metric(ABC):
 
     @abstractmethod
     def score(self, prepared: Any, image: Image) -> float:
-        """Return the metric of `image` against the prepared reference of the same size."""
+        """Return the metric of `image` against the prepared reference of the same size.
+
+        Raises:
+            UndefinedScoreError: the metric is not defined for this picture.
+        """
 
     def __call__(self, reference: Image, image: Image) -> float:
         """Compare one image with its reference.

@@ -22,6 +22,8 @@ import numpy.typing as npt
 from rdbench.errors import BenchError, did_you_mean
 from rdbench.metrics.backbones import ALEXNET, SQUEEZENET, VGG16, CachedBackbone, tensors_digest
 from rdbench.metrics.base import MetricUnavailableError
+from rdbench.metrics.installed import package_version
+from rdbench.metrics.no_reference import CLIPIQA, MUSIQ, NIQE, PyIQAMetric
 from rdbench.metrics.numpy_pickle import ForeignPickleError, read_arrays
 from rdbench.metrics.weights import checkpoints_folder, published_hash, verify
 from rdcodecs.process import ProgramError, run_program
@@ -121,6 +123,10 @@ def fetchables() -> list[Fetchable]:
         Fetchable(
             "lpips_squeeze", "5 MB", "BSD 3-Clause (torchvision)", "lpips_squeeze", SQUEEZENET.check, _fetch_squeezenet
         ),
+        *(
+            Fetchable(cls.name, size, licence, cls.name, cls().check, functools.partial(_fetch_pyiqa, cls()))
+            for cls, (size, licence) in _PYIQA.items()
+        ),
     ]
 
 
@@ -142,6 +148,34 @@ def fetch(name: str, given: Path | None = None, say: Say = lambda line: None) ->
         known[name].get(given, say)
         known[name].check()
     return known[name]
+
+
+_PYIQA: Mapping[type[PyIQAMetric], tuple[str, str]] = {
+    NIQE: ("under 1 MB", "of the authors, for research"),
+    MUSIQ: ("about 110 MB", "Apache 2.0 (Google)"),
+    CLIPIQA: ("about 260 MB", "MIT (OpenAI)"),
+}
+
+
+def _fetch_pyiqa(metric: PyIQAMetric, given: Path | None, say: Say) -> None:
+    """Let pyiqa download the weights of a model, or copy a file that was downloaded elsewhere."""
+    package_version("pyiqa")
+    name = metric.path.name
+    if given:
+        found = next((path for path in _places(given, name) if path.is_file()), None)
+        if found is None:
+            raise FetchError(f"no {name} in {given}")
+        verify(found, metric.sha256)
+        _write(metric.path, found.read_bytes())
+        return
+    say(f"pyiqa downloads {name} into {metric.path.parent}")
+    try:
+        metric.make()
+    except Exception as error:  # whatever pyiqa, torch hub and the network raise
+        raise FetchError(
+            f"pyiqa could not get {name} ({_reason(error)}): get that file on a machine with a network, "
+            f"then here rdbench fetch {metric.name} --from {name}"
+        ) from error
 
 
 def _check_lpips() -> None:
@@ -341,4 +375,4 @@ def _why_unreachable(url: str) -> str | None:
 
 def _reason(error: Exception) -> str:
     cause = getattr(error, "reason", error)  # urllib wraps what happened into an error of its own
-    return str(getattr(cause, "strerror", None) or cause)
+    return " ".join(str(getattr(cause, "strerror", None) or cause or type(error).__name__).split())

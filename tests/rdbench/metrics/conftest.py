@@ -143,3 +143,16 @@ def published() -> Callable[[str], Metric]:
         return made
 
     return metric
+
+
+@pytest.fixture(scope="session")
+def drawn() -> tuple[Image, Image]:
+    """A picture drawn by formulas, 201x256, and a distorted copy: the same on every machine, to the last bit."""
+    y, x = np.mgrid[:201, :256]
+    waves = [(x * x + 3 * y * (k + 1)) // (40 + 9 * k) % 256 for k in range(3)]
+    reference = np.stack(waves, axis=2).astype(np.uint8)
+    rings = ((x - 90) ** 2 + (y - 70) ** 2) // 60 % 2 == 0
+    reference[rings] //= 2
+    noise = (x * 7919 + y * 104729) % 31 - 15
+    distorted = np.clip((reference // 24) * 24 + 10 + noise[:, :, None], 0, 255).astype(np.uint8)
+    return reference, distorted
