@@ -7,6 +7,7 @@ from rich.console import Console
 
 from rdbench.experiment import Experiment
 from rdbench.measure import one_line
+from rdbench.metrics import UndefinedScoreError
 from rdbench.metrics.psnr import PSNR
 from rdbench.run import run
 from rdcodecs import StreamError, load_codec
@@ -72,3 +73,21 @@ def test_what_is_meant_for_the_user_needs_no_place() -> None:
     with pytest.raises(StreamError) as caught:
         load_codec("jpeg").decode(b"")
     assert "(" not in one_line(caught.value)
+
+
+def test_a_metric_that_is_not_defined_for_a_picture_has_no_value_and_spoils_no_cell(
+    experiment: MakeExperiment, tmp_path: Path, thread: Executor, console: Console, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import csv
+
+    def undefined(self: object, prepared: object, image: object) -> float:
+        raise UndefinedScoreError("not for this one")
+
+    monkeypatch.setattr("rdbench.metrics.nlpd.NLPD.score", undefined)
+    monkeypatch.setattr("rdbench.metrics.nlpd.NLPD.min_side", 1)
+    result = run(experiment(metrics=["psnr", "nlpd"]), tmp_path / "out", executor=thread, console=console)
+    assert result.failed == 0
+    rows = list(csv.DictReader((tmp_path / "out" / "records.csv").open()))
+    assert all(float(row["psnr"]) > 0 for row in rows)
+    assert not any(row.get("nlpd") for row in rows)
+    assert not any(row["error"] for row in rows)

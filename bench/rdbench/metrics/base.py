@@ -28,6 +28,8 @@ class Metric(ABC):
     reconstruction with it. Both take and give what DESIGN calls an image: uint8 (H, W, 3) sRGB.
     """
 
+    scores: ClassVar[str] = "image"
+    """What a value is of: an image. (That of a `SetMetric` is of the whole set.)"""
     name: ClassVar[str]
     """Column name, e.g. ``lpips_alex``: the backbone or variant is always part of it."""
     title: ClassVar[str]
