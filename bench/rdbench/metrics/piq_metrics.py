@@ -96,6 +96,7 @@ class GMSD(PIQMetric):
     title: ClassVar[str] = "GMSD"
     function: ClassVar[str] = "gmsd"
     higher_is_better: ClassVar[bool] = False
+    range: ClassVar[tuple[float, float]] = (0.0, 0.5)
     source: ClassVar[str] = "Xue et al.: Gradient magnitude similarity deviation (IEEE TIP 2014), eq. 6"
 
 
