@@ -23,7 +23,12 @@ $(VENV)/.dev: pyproject.toml constraints.txt $(VENV)/.bench
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	@touch $@
 
-bench: $(VENV)/.bench ## measure bench/experiments/quick.yaml (EXPERIMENT=name for another) into results/, with report.html
+# What no package brings: got once; where it cannot be had, a line says so and the metrics that need it are left out.
+.PHONY: weights
+weights: $(VENV)/.bench
+	@$(BIN)/rdbench fetch lpips || true
+
+bench: $(VENV)/.bench weights ## measure bench/experiments/quick.yaml (EXPERIMENT=name for another) into results/, with report.html
 	$(BIN)/rdbench run $(EXPERIMENT) --keep $(RUN_OPTIONS)
 	$(BIN)/rdbench report results/$(EXPERIMENT)
 
@@ -44,10 +49,10 @@ compare: $(VENV)/.bench ## BD figures of NEW against BASELINE (labels, or folder
 	@test -n "$(BASELINE)" -a -n "$(NEW)" || { echo "usage: make compare BASELINE=vvenc NEW=avif [RESULTS=results/kodak]"; exit 2; }
 	$(BIN)/rdbench compare $(BASELINE) $(NEW) $(if $(RESULTS),--results $(RESULTS))
 
-test: $(VENV)/.dev ## run the tests
+test: $(VENV)/.dev weights ## run the tests
 	$(BIN)/python -m pytest -n 2
 
-perf: $(VENV)/.dev ## measure speed and memory (docs/PERFORMANCE.md)
+perf: $(VENV)/.dev weights ## measure speed and memory (docs/PERFORMANCE.md)
 	$(BIN)/python -m pytest tests/perf --override-ini addopts= --override-ini timeout=0 -q --import-mode=importlib
 
 lint: $(VENV)/.dev ## ruff and mypy --strict

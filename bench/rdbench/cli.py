@@ -24,6 +24,7 @@ def make_parser() -> argparse.ArgumentParser:
         compare,
         doctor,
         drop,
+        fetch,
         interop,
         merge,
         metrics,
@@ -42,7 +43,7 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"rdbench {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for command in (run, plot, report, compare, check, merge, drop, relabel, codecs, metrics, doctor, interop):
+    for command in (run, plot, report, compare, check, merge, drop, relabel, codecs, metrics, doctor, fetch, interop):
         command.add_parser(commands)
     groups = {"measure and compare": list(commands.choices), **add_plugins(commands)}
     return list_in_groups(parser, commands, groups)

@@ -21,7 +21,7 @@ from rdbench.hosting import CodecFailureError, CodecTimeoutError, Configuration,
 from rdbench.hosting.lane import LEAST_START_S, image_sha256
 from rdbench.kept import keep_reconstruction, keep_stream, kept_stream
 from rdbench.keys import digest
-from rdbench.metrics import DerivedMetric, Metric, metric_class
+from rdbench.metrics import DerivedMetric, Metric, UndefinedScoreError, metric_class
 from rdbench.text import one_line
 from rdcodecs import Image
 
@@ -200,7 +200,7 @@ class _Scorer:
             self._checked.add(known)
 
     def scores(self, names: tuple[str, ...], reference: _Reference, image: Image) -> dict[str, float]:
-        """Score one reconstruction. A metric that is not defined at this size has no entry."""
+        """Score one reconstruction. A metric that is not defined for it has no entry."""
         side = min(image.shape[:2])
         values: dict[str, float] = {}
 
@@ -211,7 +211,10 @@ class _Scorer:
                 return None if base is None else metric.derive(base)
             if side < metric.min_side:
                 return None
-            return float(metric.score(reference.prepared(metric), image))
+            try:
+                return float(metric.score(reference.prepared(metric), image))
+            except UndefinedScoreError:
+                return None
 
         for name in names:
             result = value(name)

@@ -19,8 +19,9 @@ from rdbench.files import atomic_text, read_text
 from rdbench.keys import canonical_json, digest
 
 _PACKAGES = (
-    "bjontegaard", "diffusers", "flip-evaluator", "imageio-ffmpeg", "lpips", "numpy", "pandas", "pillow",
-    "pillow-heif", "pillow-jxl-plugin", "pytorch-msssim", "scipy", "ssimulacra2", "stlpips-pytorch", "torch",
+    "bjontegaard", "cvvdp", "diffusers", "DISTS-pytorch", "flip-evaluator", "imageio-ffmpeg", "lpips", "numpy",
+    "pandas", "pillow", "pillow-heif", "pillow-jxl-plugin", "piq", "psnr-hvsm", "pyiqa", "pytorch-msssim", "scipy",
+    "ssimulacra2", "stlpips-pytorch", "torch",
 )  # fmt: skip
 
 

@@ -6,6 +6,7 @@ import pytest
 from rich.console import Console
 
 from rdbench.experiment import Experiment
+from rdbench.metrics import UndefinedScoreError
 from rdbench.metrics.psnr import PSNR
 from rdbench.run import run
 
@@ -47,3 +48,21 @@ def test_a_derived_metric_needs_no_second_measurement(
     tables = [list(csv.DictReader((tmp_path / name / "records.csv").open())) for name in ("db", "both")]
     assert [row["ms_ssim_db"] for row in tables[0]] == [row["ms_ssim_db"] for row in tables[1]]
     assert "ms_ssim" not in tables[0][0]
+
+
+def test_a_metric_that_is_not_defined_for_a_picture_has_no_value_and_spoils_no_cell(
+    experiment: MakeExperiment, tmp_path: Path, thread: Executor, console: Console, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import csv
+
+    def undefined(self: object, prepared: object, image: object) -> float:
+        raise UndefinedScoreError("not for this one")
+
+    monkeypatch.setattr("rdbench.metrics.nlpd.NLPD.score", undefined)
+    monkeypatch.setattr("rdbench.metrics.nlpd.NLPD.min_side", 1)
+    result = run(experiment(metrics=["psnr", "nlpd"]), tmp_path / "out", executor=thread, console=console)
+    assert result.failed == 0
+    rows = list(csv.DictReader((tmp_path / "out" / "records.csv").open()))
+    assert all(float(row["psnr"]) > 0 for row in rows)
+    assert not any(row.get("nlpd") for row in rows)
+    assert not any(row["error"] for row in rows)

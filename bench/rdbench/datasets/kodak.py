@@ -73,8 +73,8 @@ class KodakFile(ImageFile):
 class KodakDataset(Dataset):
     """The 24 Kodak images.
 
-    They are looked for in ``ROOT/kodak``, then in ROOT itself, then in the cache folder (``rdbench/kodak``
-    under ``$XDG_CACHE_HOME`` or ``~/.cache``), into which missing ones are downloaded.
+    They are looked for in ``ROOT/kodak``, then in ROOT itself, then in the cache folder
+    (`rdbench.cache.cache_root`), into which missing ones are downloaded.
 
     Args:
         root: the folder that holds datasets; `None` takes ``$RDBENCH_DATA``.

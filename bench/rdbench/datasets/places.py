@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+from rdbench.cache import cache_root
 from rdbench.datasets.base import DatasetError
 
 
@@ -22,6 +23,5 @@ def data_root(root: Path | None) -> Path | None:
 
 
 def cache_folder(name: str) -> Path:
-    """Return where downloads of dataset `name` go, under ``$XDG_CACHE_HOME`` or ``~/.cache``."""
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "rdbench" / name
+    """Return where downloads of dataset `name` go, in the cache folder (`cache_root`)."""
+    return cache_root() / name

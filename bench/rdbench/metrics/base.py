@@ -17,6 +17,10 @@ class MetricUnavailableError(BenchError):
     """A package or weight file the metric needs is missing. The message says how to get it."""
 
 
+class UndefinedScoreError(BenchError):
+    """The metric has no value for this very picture (a flat one, say). The cell has none then, and no error."""
+
+
 class Metric(ABC):
     """A full-reference image metric.
 
@@ -24,6 +28,8 @@ class Metric(ABC):
     reconstruction with it. Both take and give what DESIGN calls an image: uint8 (H, W, 3) sRGB.
     """
 
+    scores: ClassVar[str] = "image"
+    """What a value is of: an image. (That of a `SetMetric` is of the whole set.)"""
     name: ClassVar[str]
     """Column name, e.g. ``lpips_alex``: the backbone or variant is always part of it."""
     title: ClassVar[str]
@@ -50,7 +56,11 @@ class Metric(ABC):
 
     @abstractmethod
     def score(self, prepared: Any, image: Image) -> float:
-        """Return the metric of `image` against the prepared reference of the same size."""
+        """Return the metric of `image` against the prepared reference of the same size.
+
+        Raises:
+            UndefinedScoreError: the metric is not defined for this picture.
+        """
 
     def __call__(self, reference: Image, image: Image) -> float:
         """Compare one image with its reference.

@@ -1,11 +1,12 @@
-"""LPIPS on three backbones, from the `lpips` package."""
+"""LPIPS on three backbones, with the heads of the `lpips` package."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from rdbench.metrics.backbones import ALEXNET, SQUEEZENET, VGG16, Backbone
 from rdbench.metrics.installed import package_version, packaged_file
 from rdbench.metrics.perceptual import PerceptualMetric
-from rdbench.metrics.weights import hub_file, published_hash, verify
+from rdbench.metrics.weights import verify
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -16,36 +17,31 @@ if TYPE_CHECKING:
 class LPIPS(PerceptualMetric):
     """Learned perceptual image patch similarity, version 0.1, with linear heads.
 
-    The heads come with the `lpips` package. The backbone is the one torchvision publishes, taken from the
-    torch hub's folder, or downloaded into it. Without that file the metric is unavailable: an untrained
-    backbone gives numbers too, but they mean nothing.
+    The heads come with the `lpips` package, the backbone is torchvision's: `rdbench fetch` gets it. Without it
+    the metric is unavailable: an untrained backbone gives numbers too, but they mean nothing.
     """
 
     source: ClassVar[str] = "Zhang et al.: The unreasonable effectiveness of deep features (CVPR 2018), eq. 1"
-    trunk_file: ClassVar[str]
-    """The backbone's file in the torch hub; its name holds its hash."""
+    trunk: ClassVar[Backbone]
+    """The trained convolutions."""
     heads_sha256: ClassVar[str]
     """First digits of the SHA-256 of the linear heads."""
 
     def check(self) -> None:
-        """Raise `MetricUnavailableError` if a package or the backbone's file is missing and not to be had."""
+        """Raise `MetricUnavailableError` if a package or the backbone is missing."""
         package_version("torchvision")
         self._heads()
-        hub_file(self.trunk_file)
+        self.trunk.check()
 
     def fingerprint(self) -> Mapping[str, Any]:
         """Return the package's version and the weights' hashes (weights of another hash are refused)."""
-        return {
-            "lpips": package_version("lpips"),
-            "heads": self.heads_sha256,
-            "backbone": published_hash(self.trunk_file),
-        }
+        return {"lpips": package_version("lpips"), "heads": self.heads_sha256, "backbone": self.trunk.identity}
 
     def load(self) -> "PerceptualNet":
         """Return the trained network, or raise `MetricUnavailableError`."""
         from rdbench.metrics.lpips_net import load_lpips
 
-        return load_lpips(self.backbone, self._heads(), hub_file(self.trunk_file))
+        return load_lpips(self.backbone, self._heads(), self.trunk.state())
 
     def _heads(self) -> "Path":
         path = packaged_file("lpips", f"lpips/weights/v0.1/{self.backbone}.pth")
@@ -60,7 +56,7 @@ class LPIPSAlex(LPIPS):
     title: ClassVar[str] = "LPIPS (AlexNet)"
     min_side: ClassVar[int] = 31
     backbone: ClassVar[str] = "alex"
-    trunk_file: ClassVar[str] = "alexnet-owt-7be5be79.pth"
+    trunk: ClassVar[Backbone] = ALEXNET
     heads_sha256: ClassVar[str] = "df73285e"
 
 
@@ -71,7 +67,7 @@ class LPIPSVGG(LPIPS):
     title: ClassVar[str] = "LPIPS (VGG16)"
     min_side: ClassVar[int] = 16
     backbone: ClassVar[str] = "vgg"
-    trunk_file: ClassVar[str] = "vgg16-397923af.pth"
+    trunk: ClassVar[Backbone] = VGG16
     heads_sha256: ClassVar[str] = "a78928a0"
 
 
@@ -82,5 +78,5 @@ class LPIPSSqueeze(LPIPS):
     title: ClassVar[str] = "LPIPS (SqueezeNet)"
     min_side: ClassVar[int] = 17
     backbone: ClassVar[str] = "squeeze"
-    trunk_file: ClassVar[str] = "squeezenet1_1-b8a52dc0.pth"
+    trunk: ClassVar[Backbone] = SQUEEZENET
     heads_sha256: ClassVar[str] = "4a5350f2"

@@ -2,7 +2,7 @@
 
 import math
 from abc import abstractmethod
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from rdbench.metrics.base import Image, Metric
 from rdbench.metrics.tensors import to_tensor
@@ -10,7 +10,7 @@ from rdbench.metrics.tensors import to_tensor
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from rdbench.metrics.perceptual_net import PerceptualNet
+    from rdbench.metrics.perceptual_net import FeatureNet
 
 
 class PerceptualMetric(Metric):
@@ -25,27 +25,27 @@ class PerceptualMetric(Metric):
     backbone: ClassVar[str]
 
     def __init__(self) -> None:
-        self._net: PerceptualNet | None = None
+        self._net: FeatureNet | None = None
 
     @abstractmethod
-    def load(self) -> "PerceptualNet":
+    def load(self) -> "FeatureNet":
         """Return the trained network, or raise `MetricUnavailableError`."""
 
-    def prepare(self, reference: Image) -> "list[Tensor]":
-        """Return the reference's normalised features, one tensor a layer."""
+    def prepare(self, reference: Image) -> list[Any]:
+        """Return the reference's features, stage by stage."""
         import torch
 
         with torch.inference_mode():
             return list(self._network().features(_scaled(reference)))
 
-    def score(self, prepared: "list[Tensor]", image: Image) -> float:
+    def score(self, prepared: list[Any], image: Image) -> float:
         """Return the distance, 0 for identical images."""
         import torch
 
         with torch.inference_mode():
             return float(self._network().distance(prepared, _scaled(image)))
 
-    def _network(self) -> "PerceptualNet":
+    def _network(self) -> "FeatureNet":
         if self._net is None:
             import torch
 

@@ -1,13 +1,36 @@
 """The network of LPIPS and its kin, in the two halves a benchmark wants: features, and their distance."""
 
+from abc import abstractmethod
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 from torch import Tensor, nn
 
 _EPSILON = 1e-10
 
 
-class PerceptualNet(nn.Module):
+class FeatureNet(nn.Module):
+    """A network in which images are compared stage by stage. Its parameters are frozen."""
+
+    @abstractmethod
+    def features(self, images: Tensor) -> Iterator[Any]:
+        """Yield what is kept of images of shape (N, 3, H, W) in [-1, 1] at each stage."""
+
+    @abstractmethod
+    def distance(self, reference: Iterable[Any], images: Tensor) -> Tensor:
+        """Return the distance of images from references given by their features, shape (N,)."""
+
+    def forward(self, a: Tensor, b: Tensor) -> Tensor:
+        """Return the distance between two batches of images, shape (N,).
+
+        Args:
+            a: shape (N, 3, H, W), sRGB in [-1, 1].
+            b: likewise.
+        """
+        return self.distance(self.features(a), b)
+
+
+class PerceptualNet(FeatureNet):
     """Learned perceptual distance: Zhang et al., CVPR 2018, eq. 1.
 
     The features of each stage are normalised to unit length over the channels, their squared differences are
@@ -56,12 +79,3 @@ class PerceptualNet(nn.Module):
             for head, ours, theirs in zip(self.heads, reference, self.features(images), strict=True)
         ]
         return sum(parts[1:], start=parts[0]).squeeze(1)
-
-    def forward(self, a: Tensor, b: Tensor) -> Tensor:
-        """Return the distance between two batches of images, shape (N,).
-
-        Args:
-            a: shape (N, 3, H, W), sRGB in [-1, 1].
-            b: likewise.
-        """
-        return self.distance(self.features(a), b)

@@ -6,16 +6,28 @@ from rdbench.errors import BenchError, did_you_mean
 from rdbench.metrics.base import DerivedMetric, Metric
 
 _METRICS = {
+    "clipiqa": "rdbench.metrics.no_reference:CLIPIQA",
+    "cvvdp": "rdbench.metrics.cvvdp:CVVDP",
+    "dists": "rdbench.metrics.dists:DISTS",
+    "fsim": "rdbench.metrics.piq_metrics:FSIM",
     "flip": "rdbench.metrics.flip:FLIP",
+    "gmsd": "rdbench.metrics.piq_metrics:GMSD",
+    "haarpsi": "rdbench.metrics.piq_metrics:HaarPSI",
+    "iw_ssim": "rdbench.metrics.piq_metrics:IWSSIM",
     "lpips_alex": "rdbench.metrics.lpips:LPIPSAlex",
     "lpips_squeeze": "rdbench.metrics.lpips:LPIPSSqueeze",
     "lpips_vgg": "rdbench.metrics.lpips:LPIPSVGG",
     "ms_ssim": "rdbench.metrics.ms_ssim:MSSSIM",
     "ms_ssim_db": "rdbench.metrics.ms_ssim:MSSSIMdB",
+    "musiq": "rdbench.metrics.no_reference:MUSIQ",
+    "niqe": "rdbench.metrics.no_reference:NIQE",
+    "nlpd": "rdbench.metrics.nlpd:NLPD",
     "psnr": "rdbench.metrics.psnr:PSNR",
+    "psnr_hvs_m": "rdbench.metrics.psnr_hvs_m:PSNRHVSM",
     "ssimulacra2": "rdbench.metrics.ssimulacra2:SSIMULACRA2",
     "st_lpips_alex": "rdbench.metrics.st_lpips:STLPIPSAlex",
     "st_lpips_vgg": "rdbench.metrics.st_lpips:STLPIPSVGG",
+    "vif": "rdbench.metrics.piq_metrics:VIF",
     "vmaf": "rdbench.metrics.vmaf:VMAF",
 }
 

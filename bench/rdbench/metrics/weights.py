@@ -1,21 +1,15 @@
-"""Trained weights as files: find them, fetch them once, and never take a file for what it is not."""
+"""Trained weights as files: where they lie on this machine, and never a file taken for what it is not.
+
+Nothing is downloaded here: `rdbench fetch` does that, on request.
+"""
 
 import functools
 import hashlib
-import http.client
 import os
 import re
-import threading
-import urllib.error
-import urllib.request
 from pathlib import Path
 
 from rdbench.metrics.base import MetricUnavailableError
-
-HUB_URL = "https://download.pytorch.org/models/"
-"""Where torchvision publishes its weights. A file's name ends in the first digits of its SHA-256."""
-
-_PROBE_TIMEOUT = 2.0
 
 
 def verify(path: Path, sha256: str) -> None:
@@ -59,65 +53,3 @@ def checkpoints_folder() -> Path:
     cache = os.environ.get("XDG_CACHE_HOME", "~/.cache")
     home = os.environ.get("TORCH_HOME", os.path.join(cache, "torch"))
     return Path(home).expanduser() / "hub" / "checkpoints"
-
-
-def hub_file(name: str) -> Path:
-    """Return a torch hub file's place on this machine; where it is missing, download it first.
-
-    Without a network this fails within seconds.
-
-    Args:
-        name: e.g. ``alexnet-owt-7be5be79.pth``.
-
-    Raises:
-        MetricUnavailableError: it is damaged, or neither here nor to be had; the message says what to do.
-    """
-    path = checkpoints_folder() / name
-    if not path.is_file():
-        reason = _why_unreachable(HUB_URL) or _download(HUB_URL + name, path)
-        if reason:
-            raise MetricUnavailableError(
-                f"the weights {name} are not in {path.parent} and cannot be downloaded ({reason}): "
-                f"get {HUB_URL}{name} and put it into that folder"
-            )
-    verify(path, published_hash(name))
-    return path
-
-
-@functools.cache
-def _why_unreachable(url: str) -> str | None:
-    """Return why a server does not answer, None where it does. Asked once a process."""
-    answer: list[str | None] = []
-
-    def ask() -> None:
-        request = urllib.request.Request(url, method="HEAD")  # noqa: S310 - the address is our own
-        try:
-            with urllib.request.urlopen(request, timeout=_PROBE_TIMEOUT):  # noqa: S310
-                answer.append(None)
-        except urllib.error.HTTPError:
-            answer.append(None)  # it refuses a bare HEAD, so it is there
-        except (OSError, http.client.HTTPException) as error:
-            answer.append(_reason(error))
-
-    # The timeout above does not cover the name's look-up, which can hang for longer than a user waits.
-    thread = threading.Thread(target=ask, daemon=True)
-    thread.start()
-    thread.join(1.5 * _PROBE_TIMEOUT)
-    return answer[0] if answer else "no answer"
-
-
-def _download(url: str, path: Path) -> str | None:
-    """Fetch a file, checked against the hash in its name; return why it did not work, None where it did."""
-    from torch.hub import download_url_to_file
-
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        download_url_to_file(url, str(path), hash_prefix=published_hash(path.name))
-    except (OSError, http.client.HTTPException, RuntimeError) as error:
-        return _reason(error)
-    return None
-
-
-def _reason(error: Exception) -> str:
-    cause = getattr(error, "reason", error)  # urllib wraps what happened into an error of its own
-    return str(getattr(cause, "strerror", None) or cause)

@@ -6,9 +6,13 @@ from rdbench.metrics import MetricUnavailableError, metric_class
 from rdbench.metrics.installed import package_version, packaged_file
 
 PACKAGES = {
+    "cvvdp": "cvvdp",
+    "dists": "DISTS-pytorch",
     "flip": "flip-evaluator",
     "lpips_alex": "lpips",
+    "haarpsi": "piq",
     "ms_ssim": "pytorch-msssim",
+    "psnr_hvs_m": "psnr-hvsm",
     "ssimulacra2": "ssimulacra2",
 }
 

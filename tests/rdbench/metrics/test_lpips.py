@@ -1,9 +1,9 @@
-import shutil
+import importlib.metadata
 
 import numpy as np
 import pytest
 
-from rdbench.metrics import MetricUnavailableError, metric_class, weights
+from rdbench.metrics import MetricUnavailableError, fetching, metric_class
 from rdbench.metrics.installed import packaged_file
 
 BACKBONES = ["alex", "squeeze", "vgg"]
@@ -26,7 +26,7 @@ def test_equals_the_package(backbone, lpips_weights, make, photo, jpeg):
 
     with torch.random.fork_rng():
         model = lpips.LPIPS(net=backbone, pnet_rand=True, verbose=False)
-    trunk = torch.load(lpips_weights[backbone], weights_only=True)
+    trunk = lpips_weights.states[backbone]
     model.net.load_state_dict({name: trunk["features." + name.split(".", 1)[1]] for name in model.net.state_dict()})
     model = model.to(memory_format=torch.channels_last)
     tensors = [torch.tensor(i.astype(np.float32) / 127.5 - 1).permute(2, 0, 1)[None] for i in (reference, image)]
@@ -64,55 +64,62 @@ def test_published_names(backbone):
         "squeeze": models.SqueezeNet1_1_Weights.IMAGENET1K_V1,
         "vgg": models.VGG16_Weights.IMAGENET1K_V1,
     }
-    assert published[backbone].url == weights.HUB_URL + metric_class(f"lpips_{backbone}").trunk_file
+    assert published[backbone].url == fetching.HUB_URL + metric_class(f"lpips_{backbone}").trunk.hub_name
 
 
 @pytest.mark.parametrize("backbone", BACKBONES)
-def test_fingerprint_names_the_weights(backbone, make):
-    metric = make(f"lpips_{backbone}")
-    fingerprint = metric.fingerprint()
-    assert fingerprint["backbone"] == metric.trunk_file.split("-")[-1].removesuffix(".pth")
-    assert fingerprint["heads"] == metric.heads_sha256
-    assert fingerprint["lpips"]
+def test_fingerprint_names_the_weights(backbone):
+    metric = metric_class(f"lpips_{backbone}")()
+    assert metric.fingerprint() == {
+        "lpips": importlib.metadata.version("lpips"),
+        "heads": {"alex": "df73285e", "squeeze": "4a5350f2", "vgg": "a78928a0"}[backbone],
+        "backbone": {"alex": "55bf5f9599d7084e", "squeeze": "b8a52dc0", "vgg": "ec92018a5117639a"}[backbone],
+    }
 
 
 @pytest.mark.parametrize("backbone", BACKBONES)
 @pytest.mark.parametrize("step", ["check", "load"])
 def test_missing_backbone(backbone, step, monkeypatch, tmp_path):
-    """No file and no network: a line that says which file goes where, and no number from anything else."""
+    """A line that says how to get it, no download, and no number from anything else."""
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    monkeypatch.setattr(weights, "HUB_URL", "http://127.0.0.1:1/")
+    monkeypatch.setenv("RDBENCH_CACHE", str(tmp_path))
+    monkeypatch.setattr("socket.socket.connect", lambda *_: pytest.fail("a metric must not use the network"))
     metric = metric_class(f"lpips_{backbone}")()
-    with pytest.raises(MetricUnavailableError) as caught:
+    what = "lpips_squeeze" if backbone == "squeeze" else "lpips"
+    with pytest.raises(MetricUnavailableError, match=rf"rdbench fetch {what} gets") as caught:
         getattr(metric, step)()
-    message = str(caught.value)
-    folder = tmp_path / "hub" / "checkpoints"
-    assert f"the weights {metric.trunk_file} are not in {folder} and cannot be downloaded" in message
-    assert f"get http://127.0.0.1:1/{metric.trunk_file} and put it into that folder" in message
-    assert "\n" not in message
+    assert "\n" not in str(caught.value)
     with pytest.raises(MetricUnavailableError):
         metric.prepare(np.zeros((64, 64, 3), np.uint8))
 
 
-def test_another_file_under_the_backbones_name(lpips_weights, make, monkeypatch, tmp_path):
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_other_weights_under_the_backbones_name(backbone, random_trunks, monkeypatch):
     """Weights that are not the published ones are refused, also if a network could be built from them."""
-    metric = make("lpips_alex")
-    folder = tmp_path / "hub" / "checkpoints"
-    folder.mkdir(parents=True)
-    name = metric_class("lpips_alex").trunk_file.replace("alex-", "alex-0")
-    shutil.copy(lpips_weights["alex"], folder / name)
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    monkeypatch.setattr(type(metric), "trunk_file", name)
-    with pytest.raises(MetricUnavailableError, match=rf"{name} is damaged or not the file of that name"):
-        metric.check()
+    monkeypatch.setenv("TORCH_HOME", str(random_trunks.folder))
+    monkeypatch.setenv("RDBENCH_CACHE", str(random_trunks.folder))
+    metric = metric_class(f"lpips_{backbone}")()
+    if backbone == "squeeze":
+        other = random_trunks.trunks["squeeze"].path.with_name(metric.trunk.hub_name)
+        other.write_bytes(random_trunks.trunks["squeeze"].path.read_bytes())
+    with pytest.raises(MetricUnavailableError, match=r" is damaged or (not the file of that name|holds other weights)"):
+        metric.load()
+
+
+@pytest.mark.parametrize(
+    ("backbone", "values"), [("alex", (0.722, 0.138)), ("vgg", (0.5686, 0.4217))], ids=["alex", "vgg"]
+)
+def test_published_pair(backbone, values, example, published):
+    """The values that the LPIPS repository gives for its example images; those of VGG were computed with it."""
+    metric = published(f"lpips_{backbone}")
+    prepared = metric.prepare(example("ex_ref"))
+    found = [metric.score(prepared, example(name)) for name in ("ex_p0", "ex_p1")]
+    assert found == pytest.approx(values, abs=5e-4 if backbone == "alex" else 5e-5)
 
 
 @pytest.mark.parametrize("backbone", BACKBONES)
-def test_published_weights_follow_jpeg_quality(backbone, photo, jpeg):
-    """Where the published backbone is on this machine; nothing is downloaded for a test."""
-    metric = metric_class(f"lpips_{backbone}")()
-    if not (weights.checkpoints_folder() / metric.trunk_file).is_file():
-        pytest.skip(f"{metric.trunk_file} is not on this machine")
+def test_published_weights_follow_jpeg_quality(backbone, photo, jpeg, published):
+    metric = published(f"lpips_{backbone}")
     prepared = metric.prepare(photo)
     values = [metric.score(prepared, jpeg(photo, quality)) for quality in (95, 60, 20, 5)]
     assert values == sorted(values)

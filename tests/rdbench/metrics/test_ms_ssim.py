@@ -99,3 +99,14 @@ def test_decibels_of_identical_images(photo):
 def test_decibels_derive_from_ms_ssim_and_share_its_direction():
     assert MSSSIMdB.base == MSSSIM.name
     assert MSSSIMdB.higher_is_better == MSSSIM.higher_is_better
+
+
+def test_tensor_has_the_layout_that_is_fast(photo):
+    """Torch tells its layouts by the strides alone, that of the single image included."""
+    import torch
+
+    from rdbench.metrics.tensors import to_tensor
+
+    tensor = to_tensor(photo)
+    assert tensor.shape == (1, 3, *photo.shape[:2])
+    assert tensor.stride() == tensor.contiguous(memory_format=torch.channels_last).stride()
