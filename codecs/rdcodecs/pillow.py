@@ -48,7 +48,7 @@ _X265_PRESETS = (
 )
 _JPEG_MAX_BYTES_PER_PIXEL = 5  # 4:4:4 noise at quality 100 takes 4.1
 
-_Setting = tuple[str, str, int]
+_Setting = tuple[str, str, int | None]
 """A module, a global in it, and the value it shall have for a moment."""
 _READING: tuple[_Setting, ...] = (
     ("PIL.ImageFile", "LOAD_TRUNCATED_IMAGES", False),
