@@ -260,4 +260,5 @@ class PerCoCodec(Codec):
 
 def _cut(text: str) -> str:
     """Return as much of a text as can be sent; the text encoder reads no more than the first 77 tokens anyway."""
-    return text.encode()[:LONGEST].decode(errors="ignore")
+    # Halves of surrogate pairs, which are in no UTF-8, become question marks.
+    return text.encode(errors="replace")[:LONGEST].decode(errors="ignore")

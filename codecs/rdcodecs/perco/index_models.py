@@ -132,7 +132,7 @@ class LearnedModel(IndexModel):
     """
 
     def __init__(self, bias: npt.NDArray[np.int16], contexts: npt.NDArray[np.int16]) -> None:
-        size = bias.shape[-1]
+        size = bias.shape[-1] if bias.ndim else 0
         if (
             bias.shape != (PASSES, size)
             or contexts.shape != (PASSES, NEIGHBOURS, size + 1, size)
