@@ -38,7 +38,8 @@ ROOT = Path(__file__).parents[2]
 _SECONDS = 2.0
 _MIB = 512.0
 _HANGS_AFTER = 60.0
-"""Seconds by the clock: the machine may be busy with other things."""
+_STARTS_WITHIN = 600.0
+"""Seconds by the clock, for one stream and for a process: the machine may be busy with other things."""
 _MAX_PIXELS = 1 << 20
 """The limit that decoders are given, so that the bounds above hold for every size that a damaged header may say."""
 _FORGED = 0.35
@@ -106,8 +107,10 @@ def run(count: int, seed: int, subjects: Sequence[Subject] = SUBJECTS) -> list[F
     Returns:
         One entry a codec and set of options that is here.
     """
-    decoders = {subject.label: _Decoder(subject) for subject in subjects}
+    decoders: dict[str, _Decoder] = {}
     try:
+        for subject in subjects:
+            decoders[subject.label] = _Decoder(subject)
         here = [subject for subject in subjects if not decoders[subject.label].missing]
         streams = {subject.label: decoders[subject.label].streams for subject in here}
         left, shares, made = count, sum(subject.share for subject in here), []
@@ -299,17 +302,18 @@ class _Decoder:
             stdout=subprocess.PIPE,
             stderr=self._noise,
         )
-        hello = self._answer()
+        hello = self._answer(_STARTS_WITHIN)
         if hello is None:
+            self.close()
             raise RuntimeError(f"the decoder of {self._job['codec']} does not start: {self._printed()}")
         self._printed()
         return hello
 
-    def _answer(self) -> dict[str, Any] | None:
+    def _answer(self, seconds: float = _HANGS_AFTER) -> dict[str, Any] | None:
         assert self._process is not None
         pipe = self._process.stdout
         assert pipe is not None
-        ready, _, _ = select.select([pipe], [], [], _HANGS_AFTER)
+        ready, _, _ = select.select([pipe], [], [], seconds)
         message = read(pipe) if ready else None  # type: ignore[arg-type]
         if message is None:
             if ready:
