@@ -7,7 +7,7 @@ WORKERS ?=
 RUN_OPTIONS = $(if $(WORKERS),--workers $(WORKERS)) $(if $(LIMIT),--limit $(LIMIT))
 
 .DEFAULT_GOAL := help
-.PHONY: help bench kodak aigc plots report paper compare test perf lint format clean
+.PHONY: help bench kodak aigc plots report paper compare test campaign perf lint format clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -51,6 +51,9 @@ compare: $(VENV)/.bench ## BD figures of NEW against BASELINE (labels, or folder
 
 test: $(VENV)/.dev weights ## run the tests
 	$(BIN)/python -m pytest -n 2
+
+campaign: $(VENV)/.dev ## try hard to break it: damaged streams, kills, misbehaving codecs (docs/RELIABILITY.md)
+	$(BIN)/python -m tests.campaign --streams 20000 --kills 100 --misbehaving 40 $(if $(SEED),--seed $(SEED))
 
 perf: $(VENV)/.dev weights ## measure speed and memory (docs/PERFORMANCE.md)
 	$(BIN)/python -m pytest tests/perf --override-ini addopts= --override-ini timeout=0 -q --import-mode=importlib

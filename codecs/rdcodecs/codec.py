@@ -1,5 +1,7 @@
 """The interface every codec adapter implements, and the errors it may raise."""
 
+import os
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,6 +17,10 @@ Direction = Literal["encode", "decode"]
 
 MIN_SIDE = 16
 """Smallest width and height, in pixels, that every codec must accept."""
+
+MAX_PIXELS_VARIABLE = "RDBENCH_MAX_PIXELS"
+DEFAULT_MAX_PIXELS = 1 << 26
+"""Largest width times height that is coded or decoded, unless the environment variable above says otherwise."""
 
 
 class CodecError(Exception):
@@ -152,10 +158,53 @@ class Codec(ABC):
 
 
 def as_image(image: npt.NDArray[Any]) -> Image:
-    """Return `image` as a contiguous (H, W, 3) uint8 array, or raise `EncodeError` saying what it is instead."""
+    """Return `image` as a contiguous (H, W, 3) uint8 array.
+
+    Raises:
+        EncodeError: it is not such an image, or it is too small, or larger than `max_pixels`.
+        OptionError: see `max_pixels`.
+    """
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
         raise EncodeError(f"an image must be uint8 of shape (H, W, 3), not {image.dtype} of shape {image.shape}")
     height, width = image.shape[:2]
     if min(height, width) < MIN_SIDE:
         raise EncodeError(f"the image is {width}x{height}: both sides must be at least {MIN_SIDE} pixels")
+    check_pixels(width, height, EncodeError, "the image")
     return np.ascontiguousarray(image)
+
+
+def max_pixels() -> int:
+    """Return the largest width times height of a picture, in pixels, that is coded or decoded.
+
+    It is what the environment variable RDBENCH_MAX_PIXELS says, or else 2^26: a stream of a few bytes may say that its
+    picture is of any size, and whoever believes it gives it that memory.
+
+    Raises:
+        OptionError: the variable is not a whole number of pixels, at least 256 (16x16).
+    """
+    text = os.environ.get(MAX_PIXELS_VARIABLE, "").strip()
+    if not text:
+        return DEFAULT_MAX_PIXELS
+    value = int(text) if re.fullmatch(r"[0-9]{1,18}", text) else 0
+    if value < MIN_SIDE**2:
+        raise OptionError(
+            f"{MAX_PIXELS_VARIABLE} is {text[:40]!r}: give a whole number of pixels from {MIN_SIDE**2} on, or unset it"
+        )
+    return value
+
+
+def check_pixels(width: int, height: int, error: type[CodecError], what: str) -> None:
+    """Raise `error` where a picture is larger than `max_pixels`.
+
+    Args:
+        width: in pixels.
+        height: in pixels.
+        error: what to raise: `EncodeError` for an image, `StreamError` for what a stream says.
+        what: begins the message, e.g. "the image".
+    """
+    limit = max_pixels()
+    if width * height > limit:
+        raise error(
+            f"{what} is {width}x{height}, over the limit of {limit} pixels: {MAX_PIXELS_VARIABLE}={width * height} "
+            "in the environment would allow it"
+        )

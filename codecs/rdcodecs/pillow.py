@@ -29,6 +29,7 @@ from PIL import features
 
 from rdcodecs.codec import (
     Codec,
+    CodecError,
     EncodeError,
     Image,
     MissingDependencyError,
@@ -36,7 +37,9 @@ from rdcodecs.codec import (
     RateSpec,
     StreamError,
     as_image,
+    check_pixels,
 )
+from rdcodecs.stated_size import jxl_size, webp_size
 
 _SUBSAMPLING = {420: "4:2:0", 444: "4:4:4"}
 _X265_PRESETS = (
@@ -45,9 +48,12 @@ _X265_PRESETS = (
 )
 _JPEG_MAX_BYTES_PER_PIXEL = 5  # 4:4:4 noise at quality 100 takes 4.1
 
-_Setting = tuple[str, str, int]
+_Setting = tuple[str, str, int | None]
 """A module, a global in it, and the value it shall have for a moment."""
-_WHOLE_FILES_ONLY: _Setting = ("PIL.ImageFile", "LOAD_TRUNCATED_IMAGES", False)
+_READING: tuple[_Setting, ...] = (
+    ("PIL.ImageFile", "LOAD_TRUNCATED_IMAGES", False),
+    ("PIL.Image", "MAX_IMAGE_PIXELS", None),  # `rdcodecs.codec.max_pixels` is the limit: an error, never a warning
+)
 _SETTINGS_LOCK = threading.RLock()
 
 
@@ -82,6 +88,10 @@ class _PillowCodec(Codec):
         """Return a context to encode an image of so many pixels in."""
         return nullcontext()
 
+    def _stated_size(self, data: bytes) -> tuple[int, int] | None:
+        """Return the (width, height) that a file says, where opening it takes memory for the whole picture at once."""
+        return None
+
     def check(self) -> None:
         """Raise `MissingDependencyError` if a package, or the codec's part of Pillow, is not installed."""
         self._versions()
@@ -107,7 +117,7 @@ class _PillowCodec(Codec):
     def decode(self, data: bytes, **options: Any) -> Image:
         """Decompress a file: see `Codec.decode`. There are no decode options.
 
-        The picture must be RGB, as `encode` writes it, and no larger than `PIL.Image.MAX_IMAGE_PIXELS`.
+        The picture must be RGB, as `encode` writes it, and no larger than `rdcodecs.codec.max_pixels`.
         """
         if options:
             raise OptionError(f"codec '{self.name}' has no decode options, so no '{next(iter(options))}'")
@@ -115,12 +125,21 @@ class _PillowCodec(Codec):
         if not data.endswith(self._end_marker):
             raise StreamError(f"not a whole {self._format} file: its end marker is missing")
         try:
-            with _module_globals(_WHOLE_FILES_ONLY, *self._decode_settings):
-                return _pixels(PIL.Image.open(BytesIO(data), formats=[self._format]))
+            with _module_globals(*_READING, *self._decode_settings):
+                self._check_size(self._stated_size(data))
+                picture = PIL.Image.open(BytesIO(data), formats=[self._format])
+                self._check_size(picture.size)
+                return _pixels(picture)
+        except CodecError:
+            raise
         except PIL.UnidentifiedImageError as error:
             raise StreamError(f"not a {self._format} file, or one with a damaged header") from error
         except Exception as error:  # the readers raise whatever a damaged file makes them stumble over
             raise StreamError(f"not a whole {self._format} file: {_reason(error)}") from error
+
+    def _check_size(self, size: tuple[int, int] | None) -> None:
+        if size is not None:
+            check_pixels(*size, StreamError, f"the {self._format} file's picture")
 
     def _versions(self) -> dict[str, str]:
         PIL.Image.init()  # else the first encode's time has the import of all of Pillow's plugins in it
@@ -198,6 +217,9 @@ class WebP(_PillowCodec):
 
     def _save_arguments(self, rate: float) -> Mapping[str, Any]:
         return {"quality": float(rate), "method": self._options["method"]}
+
+    def _stated_size(self, data: bytes) -> tuple[int, int] | None:
+        return webp_size(data)
 
 
 class AVIF(_PillowCodec):
@@ -364,6 +386,9 @@ class JXL(_PillowCodec):
     def _save_arguments(self, rate: float) -> Mapping[str, Any]:
         return {"quality": _jxl_quality(rate), "effort": self._options["effort"], "num_threads": 1}
 
+    def _stated_size(self, data: bytes) -> tuple[int, int] | None:
+        return jxl_size(data)
+
 
 def _jxl_quality(distance: float) -> float:
     """Return the quality that libjxl's `JxlEncoderDistanceFromQuality` maps to `distance`.
@@ -404,11 +429,7 @@ def _module_globals(*settings: _Setting) -> Iterator[None]:
 
 
 def _pixels(picture: PIL.Image.Image) -> Image:
-    """Read an opened picture, once its size and mode are seen to be acceptable."""
-    limit = PIL.Image.MAX_IMAGE_PIXELS
-    if limit is not None and picture.width * picture.height > limit:
-        size = f"{picture.width}x{picture.height}"
-        raise PIL.Image.DecompressionBombError(f"{size}, over Pillow's limit of {limit} pixels")
+    """Read an opened picture, once its mode is seen to be acceptable."""
     if picture.mode != "RGB":
         raise ValueError(f"a picture of mode {picture.mode}, not RGB")
     return np.array(picture)

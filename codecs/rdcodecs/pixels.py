@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from rdcodecs.codec import StreamError
+
 
 def to_tensor(images: npt.NDArray[np.uint8] | Tensor) -> Tensor:
     """Return images as the networks expect them.
@@ -46,6 +48,20 @@ def to_images(batch: Tensor) -> npt.NDArray[np.uint8]:
     levels = batch.detach().float().add(1).mul(127.5).round().clamp(0, 255).to(torch.uint8)
     images: npt.NDArray[Any] = levels.permute(0, 2, 3, 1).contiguous().cpu().numpy()
     return images
+
+
+def decoded_images(batch: Tensor) -> npt.NDArray[np.uint8]:
+    """Return what `to_images` does of a decoder's pictures.
+
+    Raises:
+        StreamError: one has values that are not finite: no encoder's latents lead to such a picture.
+    """
+    if not bool(torch.isfinite(batch).all()):
+        raise StreamError(
+            "the decoded picture has values that are not numbers: the stream is damaged, or the model's precision is "
+            "not enough for it"
+        )
+    return to_images(batch)
 
 
 def pad_to_multiple(batch: Tensor, stride: int) -> Tensor:

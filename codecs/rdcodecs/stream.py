@@ -20,7 +20,7 @@ from binascii import crc_hqx
 from dataclasses import dataclass
 from typing import Final
 
-from rdcodecs.codec import MIN_SIDE, EncodeError, StreamError
+from rdcodecs.codec import MIN_SIDE, EncodeError, StreamError, check_pixels
 
 MAX_SIDE: Final = 65535
 """Largest width and height, in pixels, of a stream."""
@@ -61,7 +61,7 @@ def write_stream(stream: Stream, digest: bytes) -> bytes:
         digest: names the weights that the stream was made with; a reader must give the same.
 
     Raises:
-        EncodeError: the image is too small or too large.
+        EncodeError: the image is too small or too large, for the format or for `max_pixels`.
         ValueError: there is no such kind, or a level or flags have more than four bits.
     """
     if stream.kind not in _KINDS:
@@ -72,22 +72,27 @@ def write_stream(stream: Stream, digest: bytes) -> bytes:
         raise EncodeError(
             f"the image is {stream.width}x{stream.height}: both sides must be {MIN_SIDE} to {MAX_SIDE} pixels"
         )
+    check_pixels(stream.width, stream.height, EncodeError, "the image")
     first = _MARK << 4 | _VERSION << 2 | _KINDS.index(stream.kind)
     header = bytes([first, stream.level << 4 | stream.flags]) + _pack_size(stream.width, stream.height)
     return header + _checksum(digest, header, stream.payload) + stream.payload
 
 
-def read_stream(data: bytes, kind: str, digest: bytes) -> Stream:
-    """Read a file that `write_stream` made.
+def read_stream(data: bytes, kind: str, digest: bytes, *, levels: int = 16, flags: int = 15) -> Stream:
+    """Read a file that `write_stream` made, whose checksum anybody can make right.
+
+    Nothing is allocated but a copy of the bytes.
 
     Args:
         data: the whole file.
         kind: the kind of codec that asks.
         digest: names the weights that the codec has.
+        levels: number of rate levels that the codec has.
+        flags: the bits of the flags that the codec uses.
 
     Raises:
-        StreamError: the file is empty, truncated, damaged, of another codec, of a newer version, or was made with
-            other weights.
+        StreamError: the file is empty, truncated, damaged, of another codec, of a newer version, was made with
+            other weights, or has a level, flags or a size (see `max_pixels`) that are not to be decoded.
     """
     if not data:
         raise StreamError("the stream is empty")
@@ -106,7 +111,11 @@ def read_stream(data: bytes, kind: str, digest: bytes) -> Stream:
         raise StreamError(f"the {kind} stream is damaged: its size reads {width}x{height}")
     if check != _checksum(digest, header, payload):
         raise StreamError(f"the {kind} stream is damaged, truncated, or was made with other weights")
-    return Stream(kind, data[1] >> 4, width, height, payload, data[1] & 15)
+    level, flagged = data[1] >> 4, data[1] & 15
+    if level >= levels or flagged & ~flags:
+        raise StreamError(f"the {kind} stream is damaged: its level reads {level}, its flags {flagged}")
+    check_pixels(width, height, StreamError, f"the {kind} stream's picture")
+    return Stream(kind, level, width, height, payload, flagged)
 
 
 def _checksum(digest: bytes, header: bytes, payload: bytes) -> bytes:

@@ -3,9 +3,11 @@ import os
 import re
 import subprocess
 import sys
+import tracemalloc
 import warnings
 from contextlib import suppress
 from io import BytesIO
+from typing import Literal
 
 import imageio_ffmpeg
 import numpy as np
@@ -25,6 +27,7 @@ from rdcodecs import (
     load_codec,
 )
 from rdcodecs.pillow import JPEG2000, _jxl_quality
+from rdcodecs.stated_size import jxl_size, webp_size
 
 skimage_data = pytest.importorskip("skimage.data")
 
@@ -179,17 +182,89 @@ def test_a_picture_that_is_not_rgb_is_refused(name, mode, arguments, photo):
 
 def test_a_decompression_bomb_is_refused(codec, name, photo, monkeypatch):
     file = codec.encode(photo, RATES[name][0])
-    monkeypatch.setattr(PIL.Image, "MAX_IMAGE_PIXELS", 100)
-    with pytest.raises(StreamError, match="limit of"):
-        codec.decode(file)
-    # Up to twice the limit Pillow itself only warns.
-    monkeypatch.setattr(PIL.Image, "MAX_IMAGE_PIXELS", photo.size // 3 - 1)
+    monkeypatch.setenv("RDBENCH_MAX_PIXELS", str(photo.size // 3 - 1))
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", PIL.Image.DecompressionBombWarning)
-        with pytest.raises(StreamError, match=r"128x128, over Pillow's limit of 16383 pixels"):
+        warnings.simplefilter("error")
+        with pytest.raises(StreamError, match=r"the .* file's picture is 128x128, over the limit of 16383 pixels"):
             codec.decode(file)
-    monkeypatch.setattr(PIL.Image, "MAX_IMAGE_PIXELS", None)
-    assert codec.decode(file).shape == photo.shape
+        with pytest.raises(EncodeError, match=r"the image is 128x128, over the limit of 16383 pixels"):
+            codec.encode(photo, RATES[name][0])
+        # Pillow's own limit is neither heeded nor left changed.
+        monkeypatch.delenv("RDBENCH_MAX_PIXELS")
+        monkeypatch.setattr(PIL.Image, "MAX_IMAGE_PIXELS", photo.size // 3 - 1)
+        assert codec.decode(file).shape == photo.shape
+    assert photo.size // 3 - 1 == PIL.Image.MAX_IMAGE_PIXELS
+
+
+def saying(name: str, file: bytes, width: int, height: int) -> bytes:
+    """A file whose header says another size."""
+    data = bytearray(file)
+
+    def put(at: int, value: int, length: int, order: Literal["big", "little"] = "big") -> None:
+        data[at : at + length] = value.to_bytes(length, order)
+
+    if name == "jpeg":
+        at = next(index for index in range(len(data)) if data[index] == 0xFF and data[index + 1] in (0xC0, 0xC1, 0xC2))
+        put(at + 5, height, 2)
+        put(at + 7, width, 2)
+    elif name == "webp":
+        put(26, width, 2, "little")
+        put(28, height, 2, "little")
+    elif name == "jpeg2000":
+        for at in (8, 24):  # Xsiz and XTsiz
+            put(at, width, 4)
+            put(at + 4, height, 4)
+    elif name == "jxl":
+        # Not small; both sides with 30 bits.
+        bits = 0 | 3 << 1 | (height - 1) << 3 | 0 << 33 | 3 << 36 | (width - 1) << 38
+        data[2:12] = bits.to_bytes(10, "little")
+    else:
+        for match in re.finditer(b"ispe", file):
+            put(match.end() + 4, width, 4)
+            put(match.end() + 8, height, 4)
+    return bytes(data)
+
+
+def test_a_stated_size_over_the_limit_takes_no_memory(codec, name, photo):
+    file = codec.encode(photo, RATES[name][0])
+    if name != "jxl":
+        assert saying(name, file, 128, 128) == file
+    side = 16383 if name == "webp" else 16384
+    bomb = saying(name, file, side, side)
+    tracemalloc.start()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            with pytest.raises(StreamError, match=rf"{side}x{side}, over the limit of 67108864 pixels"):
+                codec.decode(bomb)
+        assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("size", [(64, 128), (128, 64), (24, 16), (257, 31), (600, 400), (300, 300), (20, 3000)])
+def test_the_size_that_a_file_says_is_read_before_it_is_opened(size):
+    image = np.zeros((size[1], size[0], 3), np.uint8)
+    assert jxl_size(load_codec("jxl").encode(image, 5)) == size
+    assert webp_size(load_codec("webp").encode(image, 5)) == size
+    for lossless in (True, False):
+        file = BytesIO()
+        PIL.Image.fromarray(image).convert("RGBA").save(file, format="WEBP", lossless=lossless, exif=b"x" * 9)
+        assert webp_size(file.getvalue()) == size
+    file = BytesIO()
+    PIL.Image.fromarray(image).save(file, format="WEBP", lossless=True)
+    assert webp_size(file.getvalue()) == size
+
+
+def test_what_does_not_begin_like_a_file_says_no_size():
+    for data in (b"", b"RIFF", b"\xff\x0a", b"\xff\x0a1234567", b"RIFF1234WEBPVP8 1234567", bytes(100)):
+        assert webp_size(data) is None
+        assert jxl_size(data) is None
+
+
+def test_a_jpeg_xl_container_is_refused(photo):
+    with pytest.raises(StreamError, match="not a bare JPEG XL codestream but a container"):
+        load_codec("jxl").decode(b"\0\0\0\x0cJXL \r\n\x87\n" + load_codec("jxl").encode(photo, 5))
 
 
 def test_a_rate_out_of_range_is_refused(codec, photo):

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from rdcodecs.pixels import pad_to_multiple, to_images, to_tensor
+from rdcodecs.codec import StreamError
+from rdcodecs.pixels import decoded_images, pad_to_multiple, to_images, to_tensor
 
 
 def test_every_level_comes_back() -> None:
@@ -40,3 +41,12 @@ def test_padding_repeats_the_border() -> None:
     assert padded.shape == (1, 1, 4, 4)
     assert padded[0, 0].tolist() == [[0, 1, 2, 2], [3, 4, 5, 5], [3, 4, 5, 5], [3, 4, 5, 5]]
     assert pad_to_multiple(padded, 4) is padded
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_a_decoded_picture_that_is_not_finite_is_damage(value: float) -> None:
+    batch = torch.zeros(1, 3, 4, 5)
+    assert decoded_images(batch).shape == (1, 4, 5, 3)
+    batch[0, 1, 2, 3] = value
+    with pytest.raises(StreamError, match="values that are not numbers"):
+        decoded_images(batch)

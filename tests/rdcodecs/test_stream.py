@@ -1,5 +1,6 @@
 """The learned codecs' header: what it costs, and what it refuses."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from forged_streams import forge
 from rdcodecs import EncodeError, StreamError
 from rdcodecs.stream import Stream, read_stream, write_stream
 
@@ -15,6 +17,14 @@ SAMPLE = Stream(
     "hyperprior", 5, 512, 384, bytes(np.random.default_rng(0).integers(0, 256, 60, dtype=np.uint8)), flags=9
 )
 DATA = write_stream(SAMPLE, DIGEST)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def all_sizes() -> Iterator[None]:
+    """The format itself goes up to 65535 a side; the limit on pixels is for tests of their own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RDBENCH_MAX_PIXELS", str(65535**2))
+        yield
 
 
 def reason(data: bytes, kind: str = "hyperprior", digest: bytes = DIGEST) -> str:
@@ -134,3 +144,31 @@ def test_what_has_no_place_in_the_header_is_refused() -> None:
         write_stream(Stream("perco", 0, 64, 64, b"", flags=-1), DIGEST)
     with pytest.raises(ValueError, match="kind 'vtm' must be one of hyperprior, perco"):
         write_stream(Stream("vtm", 0, 64, 64, b""), DIGEST)
+
+
+@pytest.mark.parametrize("size", [(65535, 65535), (8193, 8192), (65535, 1025)])
+def test_a_size_over_the_limit_is_refused(size: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RDBENCH_MAX_PIXELS")
+    said = f"{size[0]}x{size[1]}, over the limit of 67108864 pixels: RDBENCH_MAX_PIXELS={size[0] * size[1]}"
+    assert said in reason(forge(DIGEST, size=size))
+    with pytest.raises(EncodeError, match=said):
+        write_stream(replace(SAMPLE, width=size[0], height=size[1]), DIGEST)
+    monkeypatch.setenv("RDBENCH_MAX_PIXELS", str(size[0] * size[1]))
+    assert read_stream(forge(DIGEST, size=size), "hyperprior", DIGEST).width == size[0]
+
+
+def test_a_size_at_the_limit_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RDBENCH_MAX_PIXELS")
+    assert read_stream(forge(DIGEST, size=(8192, 8192)), "hyperprior", DIGEST).height == 8192
+
+
+@pytest.mark.parametrize("kind", ["hyperprior", "perco"])
+def test_levels_and_flags_that_the_codec_has_not_are_refused(kind: str) -> None:
+    for level in range(16):
+        for flags in range(16):
+            data = forge(DIGEST, kind=kind, level=level, flags=flags)
+            if level < 5 and flags in (0, 1, 4, 5):
+                assert read_stream(data, kind, DIGEST, levels=5, flags=5).level == level
+            else:
+                with pytest.raises(StreamError, match=f"its level reads {level}, its flags {flags}"):
+                    read_stream(data, kind, DIGEST, levels=5, flags=5)

@@ -23,6 +23,9 @@ from rdbench.errors import did_you_mean
 REPOSITORY = "poloclub/diffusiondb"
 
 _OPTIONS = ("max_nsfw", "subset")
+_MOST_ROWS = 1 << 26
+_MOST_BYTES = 1 << 32
+"""Of the columns that are read; the original of the larger half has 14 million rows."""
 _INSTALL = 'pip install "rdbench[diffusiondb]"'
 
 
@@ -141,6 +144,7 @@ class DiffusionDB(Dataset):
             raise DatasetError(f"max_nsfw reads a Parquet table: {_INSTALL}") from None
         table = self._table(HALVES[next(iter(parts)).half].table, copy)
         try:
+            _check_table(parquet.ParquetFile(table).metadata)
             rows = parquet.read_table(
                 table,
                 columns=["image_name", "image_nsfw"],
@@ -148,8 +152,9 @@ class DiffusionDB(Dataset):
             ).to_pylist()
             # The column has 32 bits: a threshold of 0.7 would leave out 0.7 itself without this.
             most = self.max_nsfw + 1e-6
-            scores = {row["image_name"]: row["image_nsfw"] for row in rows}
-            return {name for name, score in scores.items() if score is not None and score <= most}
+            # Of several rows of one image all must allow it.
+            hidden = {row["image_name"] for row in rows if row["image_nsfw"] is None or not row["image_nsfw"] <= most}
+            return {row["image_name"] for row in rows} - hidden
         except Exception as error:  # pyarrow's errors share no narrower base class
             reason = " ".join(str(error).split())
             raise DatasetError(f"'{table}' is damaged ({reason}): delete it and get it again") from error
@@ -161,6 +166,16 @@ class DiffusionDB(Dataset):
         if self.path:
             raise DatasetError(f"max_nsfw needs {name}, which is not in '{self.path}'")
         return self.fetch(name)
+
+
+def _check_table(metadata: Any) -> None:
+    """Raise `ValueError` where a Parquet table says that it is far larger than the original."""
+    groups = [metadata.row_group(index) for index in range(metadata.num_row_groups)]
+    columns = [group.column(index) for group in groups for index in range(group.num_columns)]
+    names = {"image_name", "image_nsfw", "part_id"}
+    length = sum(column.total_uncompressed_size for column in columns if column.path_in_schema in names)
+    if metadata.num_rows > _MOST_ROWS or length > _MOST_BYTES:
+        raise ValueError(f"it says {metadata.num_rows} rows and {length} bytes, far more than the original has")
 
 
 def open_diffusiondb(options: str, root: Path | None) -> DiffusionDB:

@@ -12,12 +12,24 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from io import BufferedReader, BytesIO
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from rdbench.datasets.base import DatasetError, ImageError
 from rdbench.datasets.image_file import ImageFile
+from rdbench.datasets.zip_member import (
+    MAX_MEMBER_VARIABLE,
+    MemberError,
+    check_members,
+    check_name,
+    max_member_bytes,
+    read_member,
+    shown,
+)
 from rdbench.errors import did_you_mean
 
 DEFAULT_SUBSET = "2m_random_1k"
+_LARGEST_INDEX = 1 << 25
+"""Bytes of a part's JSON file; the original ones have some 400,000."""
 
 
 @dataclass(frozen=True)
@@ -114,13 +126,36 @@ class ZipMember(ImageFile):
         """Return the member's bytes."""
         with zipfile.ZipFile(self.path) as archive:
             try:
-                return BytesIO(archive.read(self.member))
+                return BytesIO(read_member(archive, self.member, max_member_bytes()))
             except KeyError:
                 raise ImageError("not in the zip, although its JSON names it") from None
+            except MemberError as error:
+                advice = f" ({MAX_MEMBER_VARIABLE} sets it)" if "limit" in str(error) else ""
+                raise ImageError(f"{error}{advice}") from error
 
     def __str__(self) -> str:
         """Return the zip's name and the member's."""
         return f"{self.path}:{self.member}"
+
+
+@dataclass(frozen=True)
+class UnpackedMember(ImageFile):
+    """An image in the folder that a zip was unpacked to.
+
+    Attributes:
+        folder: that it must be in.
+    """
+
+    folder: Path
+
+    def open(self) -> BufferedReader | BytesIO:
+        """Open the file's bytes."""
+        _check_inside(self.path, self.folder)
+        return super().open()
+
+    def __str__(self) -> str:
+        """Return the name that error messages give it."""
+        return str(self.path)
 
 
 def read_part(path: Path, part: Part) -> Iterator[tuple[str, ImageFile, str]]:
@@ -131,33 +166,85 @@ def read_part(path: Path, part: Part) -> Iterator[tuple[str, ImageFile, str]]:
         part: which part it is.
 
     Raises:
-        DatasetError: it is damaged, or has no JSON.
+        DatasetError: it is damaged, has no JSON, or holds what an original part does not: names that lead out of
+            it, two members of one name, a JSON file that is encrypted or too large.
     """
     index = f"{part.stem}.json"
     try:
         if path.is_dir():
-            prompts = _prompts((path / index).read_bytes())
-            return ((name, ImageFile(path / name), prompt) for name, prompt in prompts)
+            prompts = _prompts(_read_index(path / index, path))
+            return ((name, UnpackedMember(path / name, path), prompt) for name, prompt in prompts)
         with zipfile.ZipFile(path) as archive:
             # A zip made by others may hold the folder itself, where the original holds what is in it.
-            inner = next(name for name in archive.namelist() if PurePosixPath(name).name == index)
-            prompts = _prompts(archive.read(inner))
+            check_members(archive)
+            found = [name for name in archive.namelist() if PurePosixPath(name).name == index]
+            if not found:
+                raise FileNotFoundError(index)
+            if len(found) > 1:
+                raise MemberError(f"holds {len(found)} files {index}")
+            inner = found[0]
+            prompts = _prompts(_index_bytes(archive, inner))
         prefix = inner.removesuffix(index)
         return ((name, ZipMember(path, prefix + name), prompt) for name, prompt in prompts)
-    except (FileNotFoundError, StopIteration):
+    except FileNotFoundError:
         raise DatasetError(f"'{path}' has no {index}: get this part again") from None
+    except MemberError as error:
+        raise DatasetError(f"'{path}' is no part of DiffusionDB as its makers packed it: it {error}") from error
     # zipfile raises many types on damaged data, zlib's own and NotImplementedError among them.
     except Exception as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise DatasetError(f"'{path}' is damaged ({reason}): delete it and get it again") from error
 
 
-def _prompts(data: bytes) -> list[tuple[str, str]]:
+def _index_bytes(archive: zipfile.ZipFile, name: str) -> bytes:
+    """Return the bytes of a part's JSON file in its zip."""
     try:
-        table = json.loads(data)
-        return [(name, str(table[name]["p"])) for name in sorted(table)]
-    except (KeyError, TypeError, ValueError):
+        return read_member(archive, name, _LARGEST_INDEX)
+    except MemberError as error:
+        raise MemberError(f"has a {PurePosixPath(name).name} that {error}") from error
+
+
+def _read_index(path: Path, folder: Path) -> bytes:
+    """Return the bytes of an unpacked part's JSON file."""
+    _check_inside(path, folder)
+    length = path.stat().st_size
+    if length > _LARGEST_INDEX:
+        raise MemberError(f"has a {path.name} of {length} bytes, over the limit of {_LARGEST_INDEX}")
+    return path.read_bytes()
+
+
+def _check_inside(path: Path, folder: Path) -> None:
+    """Raise `ImageError` where a path leads out of a folder through a link, or to something that is no file."""
+    if not path.resolve().is_relative_to(folder.resolve()):
+        raise ImageError("a link that leads out of the folder of its part")
+    if path.exists() and not path.is_file():
+        raise ImageError("not a file")
+
+
+def _prompts(data: bytes) -> list[tuple[str, str]]:
+    """Return names and prompts, by name."""
+    try:
+        table = json.loads(data, object_pairs_hook=_once)
+        found = [(name, table[name]["p"]) for name in sorted(table)]
+    except (KeyError, TypeError, ValueError) as error:
+        if isinstance(error, MemberError):
+            raise
         raise ValueError("its JSON does not map image names to prompts") from None
+    for name, prompt in found:
+        check_name(name)
+        if not isinstance(prompt, str):
+            raise ValueError(f"its JSON has no text for {shown(name)}")
+    # JSON can hold halves of surrogate pairs, which no file can.
+    return [(name, prompt.encode("utf-8", "replace").decode()) for name, prompt in found]
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    table = dict(pairs)
+    if len(table) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in table if names.count(name) > 1)
+        raise MemberError(f"has a JSON file that names {shown(twice)} twice")
+    return table
 
 
 def local_parts(folder: Path) -> dict[Part, Path]:

@@ -11,6 +11,7 @@ rounded, in whatever order an IEEE machine adds. (`perfect=False` asks for this 
 import functools
 import importlib
 import importlib.metadata
+import math
 from collections.abc import Iterator
 from itertools import pairwise
 from types import ModuleType
@@ -99,6 +100,25 @@ class Decoder:
         # bytes come out of this as they went in: nothing left over, nothing missing.
         self._mirror = self._library.stream.queue.RangeEncoder()
 
+    def require(self, bits: float) -> None:
+        """Refuse bytes that are too few, before memory is taken for what they cannot hold.
+
+        Each symbol narrows the coder's interval at least by its probability, and an encoder's bytes have no fewer bits
+        than the interval's width asks for (see `_close`): so no symbols have a code shorter than their -log2 p.
+
+        Args:
+            bits: that all symbols together cost at the least.
+
+        Raises:
+            StreamError: the bytes have fewer.
+        """
+        # Less what the sum of many logarithms may be off by.
+        if bits * (1 - 1e-9) > 8 * len(self._data):
+            raise StreamError(
+                f"the stream is damaged: a picture of its size takes at least {math.ceil(bits / 8)} bytes of coded "
+                f"data, and it has {len(self._data)}"
+            )
+
     def get(self, tables: _Ints, book: FrequencyTables) -> npt.NDArray[np.int32]:
         """Return the next symbols, those of one `Encoder.put`.
 
@@ -153,6 +173,9 @@ class Decoder:
         except AssertionError as error:  # the library's word for a point in none of the symbols' intervals
             raise StreamError("the stream is damaged: its coded data is not valid") from error
         self._mirror.encode(values, model)
+        # What is settled stays: no more symbols make the code shorter again.
+        if 4 * self._mirror.pos()[0] > len(self._data):
+            raise StreamError("the stream is damaged: its coded data ends before its symbols do")
         return values
 
 

@@ -73,6 +73,11 @@ class FrequencyTables:
         """Where each table begins in `frequencies`: int64, shape (T,)."""
         return np.concatenate([[0], np.cumsum(self.sizes[:-1], dtype=np.int64)])
 
+    @cached_property
+    def least_bits(self) -> npt.NDArray[np.float64]:
+        """What the likeliest symbol of each table costs, in bits: float64, shape (T,). No symbol costs less."""
+        return PRECISION - np.log2(np.maximum.reduceat(self.frequencies, self.starts))
+
     def table(self, index: int) -> npt.NDArray[np.int32]:
         """Return one table's frequencies, the escape's last: int32, shape (sizes[index],)."""
         start = self.starts[index]

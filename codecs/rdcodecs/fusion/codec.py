@@ -28,7 +28,7 @@ from rdcodecs.fusion.sketch import Sketcher
 from rdcodecs.fusion.weights import check_enhancer, has_enhancer, load_control, load_enhancer
 from rdcodecs.hyperprior.codec import HyperpriorCodec, StoredLatent
 from rdcodecs.hyperprior.statistics import statistics, unpack_statistics
-from rdcodecs.pixels import to_images
+from rdcodecs.pixels import decoded_images
 from rdcodecs.prior import Prior, load
 from rdcodecs.prior.features import edit_features
 from rdcodecs.shipped import TINY, shipped_or_folder
@@ -196,7 +196,7 @@ class FusionCodec(Codec):
         """Decompress; see `Codec.decode`. `steps` is the number of DDIM steps, 0 for the sketch, without diffusion."""
         self.check()  # says what is missing before anything is drawn
         steps = self._steps(options)
-        image: Image = to_images(self._draw(self.prior, [_Source(self._read(data), _seed(data))], steps))[0]
+        image: Image = decoded_images(self._draw(self.prior, [_Source(self._read(data), _seed(data))], steps))[0]
         return image
 
     def decode_batch(self, streams: Sequence[bytes], **options: Any) -> list[Image]:
@@ -230,7 +230,7 @@ class FusionCodec(Codec):
             def alone(source: _Source) -> Image:
                 prior = spare.get()
                 try:
-                    image: Image = to_images(self._draw(prior, [source], steps))[0]
+                    image: Image = decoded_images(self._draw(prior, [source], steps))[0]
                 finally:
                     spare.put(prior)
                 return image
@@ -240,7 +240,7 @@ class FusionCodec(Codec):
         images: dict[int, Image] = {}
         for indices in _batches([source.stored.size for source in sources]):
             pictures = self._draw(self.prior, [sources[index] for index in indices], steps)
-            images.update(zip(indices, to_images(pictures), strict=True))
+            images.update(zip(indices, decoded_images(pictures), strict=True))
         return [images[index] for index in range(len(streams))]
 
     def _read(self, data: bytes) -> StoredLatent:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from rdcodecs.prior.features import Site
+from rdcodecs.settings import MOST_BLOCKS, MOST_CHANNELS, whole_number
 
 Kind = Literal["attentive", "additive"]
 KINDS: tuple[Kind, ...] = ("attentive", "additive")
@@ -35,6 +36,17 @@ class FusionConfig:
     head_channels: int = 16
     sketch: bool = False
     span: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise ValueError(f"kind is {str(self.kind)[:40]}: it must be one of {', '.join(KINDS)}")
+        for name in ("width", "wide", "heads", "head_channels"):
+            whole_number(name, getattr(self, name), 1, MOST_CHANNELS)
+        whole_number("blocks", self.blocks, 1, MOST_BLOCKS)
+        if not isinstance(self.sketch, bool):
+            raise ValueError(f"sketch is {str(self.sketch)[:40]}: it must be true or false")
+        if isinstance(self.span, bool) or not isinstance(self.span, int | float) or not 0 < self.span <= 1:
+            raise ValueError(f"span is {str(self.span)[:40]}: it must be above 0 and at most 1")
 
 
 def fusion_sites(sites: Mapping[str, Site]) -> dict[str, Site]:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from rdcodecs.hyperprior.layers import Stage, upsampling
+from rdcodecs.settings import MOST_BLOCKS, MOST_CHANNELS, whole_number
 
 _FOLD = 2
 """Pixels to a side of what is one place of the finest features: at full size the same work sees a quarter as much."""
@@ -37,11 +38,10 @@ class EnhancerConfig:
     coarse: int = 0
 
     def __post_init__(self) -> None:
-        for name, value in (("fine", self.fine), ("wide", self.wide), ("blocks", self.blocks)):
-            if value < 1:
-                raise ValueError(f"{name} is {value}: at least 1")
-        if self.coarse < 0:
-            raise ValueError(f"coarse is {self.coarse}: a number of channels, or 0 to leave the latents out")
+        whole_number("fine", self.fine, 1, MOST_CHANNELS)
+        whole_number("wide", self.wide, 1, MOST_CHANNELS)
+        whole_number("blocks", self.blocks, 1, MOST_BLOCKS)
+        whole_number("coarse", self.coarse, 0, MOST_CHANNELS)
 
     @property
     def reach(self) -> int:

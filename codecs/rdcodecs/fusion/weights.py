@@ -2,14 +2,12 @@
 
 import dataclasses
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import nn
 
 from rdcodecs.codec import CodecError, MissingDependencyError
@@ -20,6 +18,7 @@ from rdcodecs.fusion.enhancer import Enhancer, EnhancerConfig
 from rdcodecs.hyperprior.config import HyperpriorConfig
 from rdcodecs.hyperprior.weights import TrainedHyperprior
 from rdcodecs.prior import Prior
+from rdcodecs.reading import check_tensors, read_json, read_tensors, reason_of
 from rdcodecs.tensor_file import save_tensors
 
 _CONFIG, _MODEL = "config.json", "model.safetensors"
@@ -122,7 +121,8 @@ def load_enhancer(parts: Path, prior: Prior, hyperprior: TrainedHyperprior) -> t
                 f"'{folder}' was trained for another hyperprior or autoencoder: train stage 3 again, or decode with "
                 "renormalize=local"
             )
-        enhancer, digest = _filled(make_enhancer(EnhancerConfig(**config["shape"]), hyperprior.config), folder)
+        shape = EnhancerConfig(**config["shape"])
+        enhancer, digest = _filled(lambda: make_enhancer(shape, hyperprior.config), folder)
     enhancer.requires_grad_(False).eval()
     enhancer.to(prior.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     return enhancer, digest
@@ -149,12 +149,8 @@ def foreign_enhancer(folder: Path, hyperprior: HyperpriorConfig) -> tuple[Enhanc
     """
     _check_files(folder, "name a folder of weights with an enhancer, or none")
     with _reading(folder):
-        enhancer = make_enhancer(EnhancerConfig(**_config(folder)["shape"]), hyperprior)
-        try:
-            return _filled(enhancer, folder)
-        except RuntimeError as error:
-            reason = "it is damaged, or for a hyperprior of other levels or latent channels"
-            raise CodecError(f"'{folder}' does not fit: {reason}") from error
+        shape = EnhancerConfig(**_config(folder)["shape"])
+        return _filled(lambda: make_enhancer(shape, hyperprior), folder)
 
 
 def named_autoencoder(folder: Path) -> str:
@@ -189,10 +185,10 @@ def _read(folder: Path, prior: Prior, hyperprior: TrainedHyperprior, *, foreign:
     _check_files(folder, f"train it with 'rdbench train fusion --stage 2 --prior {prior.name}'")
     with _reading(folder):
         config = _config(folder)
-        control = make_control(FusionConfig(**config["shape"]), prior, hyperprior)
+        shape = FusionConfig(**config["shape"])
         if not foreign:
             _check_origin(folder, config, prior, hyperprior)
-        return _filled(control, folder)
+        return _filled(lambda: make_control(shape, prior, hyperprior), folder)
 
 
 def _check_files(folder: Path, advice: str) -> None:
@@ -206,21 +202,26 @@ def _reading(folder: Path) -> Iterator[None]:
     """Say in one line what is wrong in a folder."""
     try:
         yield
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise CodecError(f"'{folder}' cannot be used: {reason}") from error
+    except CodecError:
+        raise
+    except Exception as error:  # odd files lead to nearly any type
+        raise CodecError(f"'{folder}' cannot be used: {reason_of(error)}") from error
 
 
 def _config(folder: Path) -> dict[str, Any]:
-    config: dict[str, Any] = json.loads((folder / _CONFIG).read_text(encoding="utf-8"))
+    config = read_json(folder / _CONFIG)
     if config["format"] != _FORMAT:
         raise ValueError("it is of a format that this version does not read")
     return config
 
 
-def _filled(network: _N, folder: Path) -> tuple[_N, str]:
-    """Return a network with the weights of a folder, and the SHA-256 of these."""
-    tensors = load_file(folder / _MODEL)
+def _filled(make: Callable[[], _N], folder: Path) -> tuple[_N, str]:
+    """Return the network that `make` returns with the weights of a folder, and the SHA-256 of these."""
+    tensors = read_tensors(folder / _MODEL)
+    with torch.device("meta"):
+        shaped = make()
+    check_tensors(folder / _MODEL, tensors, shaped.state_dict())
+    network = make()
     network.load_state_dict({name: value.float() for name, value in tensors.items()})
     return network, tensors_digest(tensors)
 

@@ -8,12 +8,12 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from rdcodecs.codec import Codec, Image, OptionError, RateError, RateSpec, as_image
+from rdcodecs.codec import Codec, Image, OptionError, RateError, RateSpec, StreamError, as_image
 from rdcodecs.hyperprior.config import STRIDE
 from rdcodecs.hyperprior.latent_coder import Coded
 from rdcodecs.hyperprior.statistics import STATISTICS_BYTES, pack_statistics
 from rdcodecs.hyperprior.weights import TrainedHyperprior, load_hyperprior
-from rdcodecs.pixels import to_images, to_tensor
+from rdcodecs.pixels import decoded_images, to_tensor
 from rdcodecs.shipped import TINY_MSE, shipped_or_folder
 from rdcodecs.stream import Stream, read_stream, write_stream
 
@@ -108,7 +108,7 @@ class HyperpriorCodec(Codec):
             raise OptionError(f"codec '{self.name}' has no decode option '{next(iter(options))}'")
         stored = self.read(data)
         with torch.inference_mode():
-            image: Image = to_images(self.draw([stored]))[0]
+            image: Image = decoded_images(self.draw([stored]))[0]
         return image
 
     def read(self, data: bytes) -> StoredLatent:
@@ -117,8 +117,10 @@ class HyperpriorCodec(Codec):
         Raises:
             StreamError: the bytes are not such a stream.
         """
-        stream = read_stream(data, KIND, self.model.digest)
+        stream = read_stream(data, KIND, self.model.digest, levels=self.model.config.levels, flags=_STATISTICS)
         length = STATISTICS_BYTES if stream.flags & _STATISTICS else 0
+        if len(stream.payload) < length:
+            raise StreamError("the hyperprior stream is damaged: its colour statistics end early")
         shape = -(-stream.height // STRIDE), -(-stream.width // STRIDE)
         decoded = torch.from_numpy(self.model.coder.decode(stream.payload[length:], stream.level, shape))
         levels = torch.tensor([stream.level], device=self.device)

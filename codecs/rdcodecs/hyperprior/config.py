@@ -4,10 +4,14 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
+from rdcodecs.settings import MOST_BLOCKS, MOST_CHANNELS, whole_number
+
 STRIDE = 16
 """Pixels to a latent sample, along each axis."""
 HYPER_STRIDE = 4
 """Latent samples to a hyper-latent sample, along each axis."""
+MOST_LEVELS = 16
+"""Rate levels that a stream can name."""
 
 
 @dataclass(frozen=True)
@@ -46,12 +50,21 @@ class HyperpriorConfig:
     rounding_offset: float = 0.5
 
     def __post_init__(self) -> None:
+        whole_number("levels", self.levels, 1, MOST_LEVELS)
+        if not isinstance(self.widths, tuple) or len(self.widths) != 3:
+            raise ValueError(f"widths must be three numbers of channels, not {self.widths!r}")
+        for width in self.widths:
+            whole_number("widths", width, 1, MOST_CHANNELS)
+        for name in ("latent_channels", "hyper_channels", "hyper_width"):
+            whole_number(name, getattr(self, name), 1, MOST_CHANNELS)
+        for name in ("context_width", "sketch_channels"):
+            whole_number(name, getattr(self, name), 0, MOST_CHANNELS)
+        for name in ("blocks", "sketch_blocks"):
+            whole_number(name, getattr(self, name), 1, MOST_BLOCKS)
         if self.sketch_stride not in (4, 8, STRIDE):
             raise ValueError(f"a sketch_stride of {self.sketch_stride} is not 4, 8 or {STRIDE}")
-        if self.sketch_blocks < 1:
-            raise ValueError(f"sketch_blocks is {self.sketch_blocks}: at least 1")
-        if self.context_width < 0:
-            raise ValueError(f"context_width is {self.context_width}: a number of channels, or 0 for no context model")
+        if isinstance(self.rounding_offset, bool) or not isinstance(self.rounding_offset, int | float):
+            raise ValueError(f"rounding_offset is {self.rounding_offset!r}: it must be a number")
         if not 0.5 <= self.rounding_offset < 1:
             raise ValueError(f"rounding_offset is {self.rounding_offset}: from 0.5, to the nearest, to below 1")
 

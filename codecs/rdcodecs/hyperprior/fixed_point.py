@@ -122,13 +122,18 @@ def quantise(network: HyperSynthesis | Context) -> dict[str, Tensor]:
             layer = name.removesuffix(".weight")
             raise ValueError(f"the layer '{layer}' has {value.shape[1]} input channels: at most {most} stay exact")
         # An int16 holds weights of -8 to 8. A bias is one term more, however large: the sum has 9 bits to spare.
-        tensors[name.replace(_LEVEL, _STORED_LEVEL)] = _integers(value, torch.int16 if kernel else torch.int32)
+        tensors[stored_name(name)] = _integers(value, torch.int16 if kernel else torch.int32)
     return tensors
+
+
+def stored_name(name: str) -> str:
+    """Return the name under which `quantise` returns a network's weight."""
+    return name.replace(_LEVEL, _STORED_LEVEL)
 
 
 def fill_from_integers(network: HyperSynthesis | Context, tensors: Mapping[str, Tensor]) -> None:
     """Give a network the weights that `quantise` returned, as a training that goes on from them needs."""
-    names = {name.replace(_LEVEL, _STORED_LEVEL): name for name in network.state_dict()}
+    names = {stored_name(name): name for name in network.state_dict()}
     network.load_state_dict({names[name]: (value.double() / _WEIGHT).float() for name, value in tensors.items()})
 
 

@@ -1,5 +1,6 @@
 """Latents to bytes and back, under the distributions of the hyperprior."""
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -45,6 +46,9 @@ class LatentCoder:
         hyper_tables: of hyper-latents: one for each level and channel, levels outermost.
         latent_tables: of latents less their mean: one for each entry of the scale table.
         context: the context model in fixed point, if there is one.
+
+    Raises:
+        ValueError: the tables of hyper-latents are not as many as that.
     """
 
     def __init__(
@@ -60,6 +64,11 @@ class LatentCoder:
         self._hyper_tables = hyper_tables
         self._latent_tables = latent_tables
         self._context = context
+        if len(hyper_tables) != config.levels * config.hyper_channels:
+            raise ValueError(
+                f"there are {len(hyper_tables)} tables of hyper-latents, not one for each of {config.hyper_channels} "
+                f"channels at {config.levels} levels"
+            )
 
     def encode(self, latents: Floats, hyper: Floats, level: int) -> Coded:
         """Round and code latents.
@@ -104,13 +113,20 @@ class LatentCoder:
         Raises:
             StreamError: the bytes are no such latents.
         """
-        decoder = Decoder(payload)
         shape = (self._config.hyper_channels, *(-(-side // HYPER_STRIDE) for side in size))
+        decoder = Decoder(payload)
+        decoder.require(self._least_bits(level, size, shape[1:]))
         hyper = decoder.get(self._hyper_index(level, shape), self._hyper_tables).reshape(shape)
         whole = (self._config.latent_channels, *size)
         made = self._in_steps(hyper, level, whole, lambda _, __, index: decoder.get(index, self._latent_tables))
         decoder.finish()
         return made
+
+    def _least_bits(self, level: int, size: tuple[int, int], hyper_size: tuple[int, ...]) -> float:
+        """Return what a latent of this size costs at the least, in bits."""
+        own = slice(level * self._config.hyper_channels, (level + 1) * self._config.hyper_channels)
+        hyper = math.prod(hyper_size) * float(self._hyper_tables.least_bits[own].sum())
+        return hyper + math.prod(size) * self._config.latent_channels * float(self._latent_tables.least_bits.min())
 
     def _symbols(self, latents: Floats, mean: Means, level: int) -> Symbols:
         residuals = latents - mean

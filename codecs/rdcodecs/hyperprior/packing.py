@@ -19,6 +19,8 @@ from torch import Tensor
 from rdcodecs.tensor_file import save_tensors
 
 _PACKED = "packed"
+_MOST = 1 << 32
+"""Bytes that all tensors of a file may have together."""
 _KINDS = {"float16": torch.float16, "int16": torch.int16, "int32": torch.int32}
 
 
@@ -40,11 +42,14 @@ def load_packed(path: Path) -> dict[str, Tensor]:
     """Read what `save_packed` wrote; a file of plain tensors is read as it is.
 
     Raises:
-        OSError, SafetensorError, KeyError, ValueError: it is damaged.
+        Exception: of nearly any type: it is damaged. See `rdcodecs.reading.telling_damage`.
+        ValueError: what it unpacks to is over 4 GiB.
     """
     with safe_open(path, framework="pt") as file:
         stored = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
         shapes = json.loads((file.metadata() or {}).get(_PACKED, "null"))
+    if shapes is not None and sum(math.prod(shape) * _KINDS[kind].itemsize for kind, *shape in shapes.values()) > _MOST:
+        raise ValueError(f"it says that it unpacks to more than {_MOST} bytes")
     return stored if shapes is None else {name: _unpacked(value, *shapes[name]) for name, value in stored.items()}
 
 

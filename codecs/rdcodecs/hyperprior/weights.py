@@ -3,24 +3,29 @@
 import dataclasses
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from torch import Tensor
 
 from rdcodecs.codec import CodecError, MissingDependencyError
 from rdcodecs.entropy import FrequencyTables
 from rdcodecs.hyperprior.config import HyperpriorConfig
-from rdcodecs.hyperprior.fixed_point import ExactContext, ExactHyperSynthesis, fill_from_integers, quantise
+from rdcodecs.hyperprior.fixed_point import (
+    ExactContext,
+    ExactHyperSynthesis,
+    fill_from_integers,
+    quantise,
+    stored_name,
+)
 from rdcodecs.hyperprior.latent_coder import LatentCoder, tables_from
 from rdcodecs.hyperprior.model import Hyperprior
 from rdcodecs.hyperprior.packing import load_packed, save_packed
+from rdcodecs.reading import check_finite, check_tensors, read_json, telling_damage
 
 _CONFIG, _MODEL = "config.json", "model.safetensors"
 _SKETCH_PRIOR = "sketch_prior"
@@ -122,7 +127,7 @@ def load_hyperprior(folder: Path, device: torch.device | str = "cpu") -> Trained
         CodecError: a file is damaged, or of a newer format.
     """
     config, sketch_prior, tensors = _read(folder)
-    with _telling_damage(folder):
+    with telling_damage(folder / _MODEL):
         network = Hyperprior(config)
         _fill(network, _part(tensors, _NETWORK))
         context = ExactContext(_part(tensors, _EXACT_CONTEXT)) if config.context_width else None
@@ -148,7 +153,7 @@ def trainable_hyperprior(folder: Path, shape: HyperpriorConfig) -> Hyperprior:
     config, _, tensors = _read(folder)
     if not _grows_into(config, shape):
         raise ValueError(f"'{folder}' has another shape than the settings: {config}")
-    with _telling_damage(folder):
+    with telling_damage(folder / _MODEL):
         network = Hyperprior(shape)
         stored = _part(tensors, _NETWORK)
         if not shape.sketch_channels:
@@ -187,14 +192,12 @@ def _read_config(folder: Path) -> tuple[HyperpriorConfig, str]:
     path = folder / _CONFIG
     if not path.is_file():
         raise MissingDependencyError(f"'{folder}' lacks {_CONFIG}: it is not a trained hyperprior")
-    try:
-        values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    values = read_json(path)
+    with telling_damage(path):
         if values.pop("format") not in _FORMATS:
             raise ValueError("it is of a format that this version does not read")
         sketch_prior = str(values.pop(_SKETCH_PRIOR, ""))
         return HyperpriorConfig(**values | {"widths": tuple(values["widths"])}), sketch_prior
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise CodecError(f"'{path}' cannot be used: {' '.join(str(error).split())}") from error
 
 
 def _read(folder: Path) -> tuple[HyperpriorConfig, str, dict[str, Tensor]]:
@@ -202,21 +205,33 @@ def _read(folder: Path) -> tuple[HyperpriorConfig, str, dict[str, Tensor]]:
     path = folder / _MODEL
     if not path.is_file():
         raise MissingDependencyError(f"'{folder}' lacks {_MODEL}: it is not a trained hyperprior")
-    with _telling_damage(folder):
-        return config, sketch_prior, load_packed(path)
+    with telling_damage(path):
+        tensors = load_packed(path)
+        _check_shapes(path, config, tensors)
+    return config, sketch_prior, tensors
 
 
-@contextmanager
-def _telling_damage(folder: Path) -> Iterator[None]:
-    try:
-        yield
-    except (OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise CodecError(f"'{folder / _MODEL}' is damaged or of another version: {reason}") from error
+def _check_shapes(path: Path, config: HyperpriorConfig, tensors: Mapping[str, Tensor]) -> None:
+    """Check all weights against the shape that the configuration asks for, before a network of it is made."""
+    with torch.device("meta"):
+        network = Hyperprior(config)
+    check_finite(path, tensors)
+    own = {name: value for name, value in network.state_dict().items() if not name.startswith(_LEFT_OUT)}
+    check_tensors(path, _part(tensors, _NETWORK), own)
+    for prefix, part in ((_EXACT, network.hyper_synthesis), (_EXACT_CONTEXT, network.context)):
+        if part is not None:
+            found = _part(tensors, prefix)
+            check_tensors(path, found, {stored_name(name): value for name, value in part.state_dict().items()})
+            if any(value.is_floating_point() for value in found.values()):
+                raise ValueError(f"{prefix} must be whole numbers")
 
 
 def _tables(tensors: Mapping[str, Tensor], prefix: str) -> FrequencyTables:
-    return tables_from({name: value.numpy() for name, value in tensors.items() if value.dtype == torch.int32}, prefix)
+    try:
+        arrays = {name: value.numpy() for name, value in tensors.items() if value.dtype == torch.int32}
+        return tables_from(arrays, prefix)
+    except CodecError as error:  # it does not know of which file
+        raise ValueError(str(error)) from error
 
 
 def _fill(network: Hyperprior, tensors: Mapping[str, Tensor]) -> None:

@@ -16,7 +16,7 @@ from rdcodecs.perco.index_models import ModelName
 from rdcodecs.perco.text import LONGEST, pack_text, reference_length, unpack_text
 from rdcodecs.perco.unet import local_features
 from rdcodecs.perco.weights import RatePoint, TrainedPerCo, load_perco
-from rdcodecs.pixels import to_images
+from rdcodecs.pixels import decoded_images
 from rdcodecs.shipped import TINY, shipped_or_folder
 from rdcodecs.steps import check_steps
 from rdcodecs.stream import Stream, read_stream, write_stream
@@ -201,7 +201,7 @@ class PerCoCodec(Codec):
         steps = self._steps(options, self.model.points[stored.level])
         seed = int.from_bytes(hashlib.sha256(data).digest()[:8], "big") >> 1
         with torch.inference_mode():
-            image: Image = to_images(self._draw(stored, seed, steps))[0]
+            image: Image = decoded_images(self._draw(stored, seed, steps))[0]
         return image
 
     def read(self, data: bytes) -> StoredImage:
@@ -210,9 +210,9 @@ class PerCoCodec(Codec):
         Raises:
             StreamError: the bytes are not such a stream.
         """
-        stream = read_stream(data, KIND, self.model.digest)
-        if stream.level >= len(self.model.points) or stream.flags & _MODEL >= len(MODEL_NAMES):
-            raise StreamError(f"the perco stream is damaged: its level reads {stream.level}, its flags {stream.flags}")
+        stream = read_stream(data, KIND, self.model.digest, levels=len(self.model.points), flags=_TEXT | _MODEL)
+        if stream.flags & _MODEL >= len(MODEL_NAMES):
+            raise StreamError(f"the perco stream is damaged: its flags read {stream.flags}")
         text, rest = unpack_text(stream.payload) if stream.flags & _TEXT else ("", stream.payload)
         point = self.model.points[stream.level]
         model = MODEL_NAMES[stream.flags & _MODEL]
@@ -261,4 +261,5 @@ class PerCoCodec(Codec):
 
 def _cut(text: str) -> str:
     """Return as much of a text as can be sent; the text encoder reads no more than the first 77 tokens anyway."""
-    return text.encode()[:LONGEST].decode(errors="ignore")
+    # Halves of surrogate pairs, which are in no UTF-8, become question marks.
+    return text.encode(errors="replace")[:LONGEST].decode(errors="ignore")

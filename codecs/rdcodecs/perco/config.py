@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Final
 
+from rdcodecs.settings import MOST_CHANNELS, whole_number
+
 GRIDS: Final = (8, 16, 32, 64)
 """Sides that the grid of indices of a 512x512 image may have."""
 
@@ -47,6 +49,8 @@ class HyperEncoderConfig:
     codebook_size: int = 256
 
     def __post_init__(self) -> None:
+        for name in ("in_channels", "width", "features", "codebook_dim"):
+            whole_number(name, getattr(self, name), 1, MOST_CHANNELS)
         if self.grid not in GRIDS:
             raise ValueError(f"a grid of {self.grid} is not supported: it must be one of {', '.join(map(str, GRIDS))}")
         if not 2 <= self.codebook_size <= 1 << 14:

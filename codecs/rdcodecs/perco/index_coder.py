@@ -79,8 +79,9 @@ def _encode(indices: Indices, model: IndexModel) -> bytes:
 
 
 def _decode(data: bytes, model: IndexModel, size: tuple[int, int]) -> Indices:
-    grid = padded(size, model.size)
     decoder = Decoder(data)
+    decoder.require(size[0] * size[1] * model.least_bits)
+    grid = padded(size, model.size)
     for number, row, columns in passes(size):
         neighbours = neighbours_of(grid, number, row, columns)
         chosen = decoder.get(np.arange(columns.size), model.book(neighbours, number))

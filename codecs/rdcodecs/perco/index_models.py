@@ -4,6 +4,7 @@ The indices are coded row by row, in two passes a row: first every other one, gi
 between, given their neighbours on either side and the one above. What is coded at once depends on nothing in it.
 """
 
+import math
 from abc import ABC, abstractmethod
 from decimal import Decimal, localcontext
 from typing import Final, Literal
@@ -44,6 +45,11 @@ class IndexModel(ABC):
             pass_number: 0 or 1.
         """
 
+    @property
+    def least_bits(self) -> float:
+        """What any index costs at the least, in bits: all the others in its table, and the escape, have one count."""
+        return PRECISION - math.log2((1 << PRECISION) - self.size)
+
     def learn(self, indices: Ints, neighbours: Ints, pass_number: int) -> None:  # noqa: B027 - not all models learn
         """Take note of what was coded, shape (n,)."""
 
@@ -68,6 +74,11 @@ class UniformModel(IndexModel):
     def weights(self, neighbours: Ints, pass_number: int) -> npt.NDArray[np.int64]:
         """Return ones."""
         return np.ones((neighbours.shape[1], self.size), dtype=np.int64)
+
+    @property
+    def least_bits(self) -> float:
+        """What any index costs at the least, in bits."""
+        return float(self.book(np.full((NEIGHBOURS, 1), self.size), 0).least_bits[0])
 
 
 class AdaptiveModel(IndexModel):
@@ -121,7 +132,7 @@ class LearnedModel(IndexModel):
     """
 
     def __init__(self, bias: npt.NDArray[np.int16], contexts: npt.NDArray[np.int16]) -> None:
-        size = bias.shape[-1]
+        size = bias.shape[-1] if bias.ndim else 0
         if (
             bias.shape != (PASSES, size)
             or contexts.shape != (PASSES, NEIGHBOURS, size + 1, size)

@@ -24,8 +24,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file
+from safetensors import safe_open
 from torch import Tensor, nn
 
 from rdcodecs.codec import CodecError, MissingDependencyError
@@ -38,6 +37,7 @@ from rdcodecs.prior import Prior, PriorError
 from rdcodecs.prior.autoencoders import latent_space_digest, names_latents
 from rdcodecs.prior.folder import check_part, locate, read_json
 from rdcodecs.prior.load import load_network, load_text
+from rdcodecs.reading import check_tensors, read_tensors, telling_damage
 from rdcodecs.tensor_file import save_tensors
 
 FOLDER = "perco"
@@ -219,17 +219,13 @@ def _load_encoder(folder: Path, digest: Any) -> HyperEncoder:
                     "convert it to safetensors"
                 )
             raise MissingDependencyError(f"'{folder}' lacks {name}: it is not a whole hyper-encoder")
-    try:
-        config = HyperEncoderConfig.from_public(read_json(folder / _CONFIG))
-    except ValueError as error:
-        raise CodecError(f"'{folder / _CONFIG}' cannot be used: {error}") from error
+    values = read_json(folder / _CONFIG)
+    with telling_damage(folder / _CONFIG):
+        config = HyperEncoderConfig.from_public(values)
     with torch.device("meta"):
         encoder = HyperEncoder(config)
-    try:
-        tensors = load_file(folder / _WEIGHTS)
-    except (OSError, SafetensorError) as error:
-        raise CodecError(f"'{folder / _WEIGHTS}' is damaged: {' '.join(str(error).split())}") from error
-    _check_keys(folder / _WEIGHTS, tensors, encoder.state_dict())
+    tensors = read_tensors(folder / _WEIGHTS)
+    check_tensors(folder / _WEIGHTS, tensors, encoder.state_dict())
     encoder.load_state_dict({name: value.float() for name, value in tensors.items()}, assign=True)
     _add(digest, {**tensors, "grid": torch.tensor(config.grid)})
     return encoder
@@ -241,11 +237,11 @@ def _load_unet(root: Path, encoder: HyperEncoderConfig, dtype: torch.dtype, dige
     wanted = f"{EXTENDED}.weight", f"{EXTENDED}.bias"
     tensors: dict[str, Tensor] = {}
     for path in sorted((root / _UNET).glob("*.safetensors")):
-        with safe_open(path, framework="pt") as file:
+        with telling_damage(path), safe_open(path, framework="pt") as file:
             tensors |= {name: file.get_tensor(name) for name in file.keys() if name in wanted}  # noqa: SIM118 - no dict
     extended = extend_input(unet, encoder.features)
     own = {f"{EXTENDED}.{name}": value for name, value in extended.state_dict().items()}
-    _check_keys(root / _UNET, tensors, own)
+    check_tensors(root / _UNET, tensors, own)
     extended.load_state_dict({name.rpartition(".")[2]: value for name, value in tensors.items()})
     # A stand-in for the whole U-Net, which may have gigabytes: no two trainings end with the same.
     _add(digest, tensors)
@@ -257,30 +253,15 @@ def _load_tables(root: Path, encoders: Sequence[HyperEncoder], digest: Any) -> l
     if not path.is_file():
         return [None] * len(encoders)
     tables: list[IndexTables | None] = []
-    try:
-        arrays = load_file(path)
+    arrays = read_tensors(path)
+    with telling_damage(path):
         for level, encoder in enumerate(encoders):
             bias, contexts = (arrays[f"{level}.{name}"].numpy() for name in ("bias", "contexts"))
             if LearnedModel(bias, contexts).size != encoder.config.codebook_size:
                 raise ValueError(f"level {level} is of another codebook")
             tables.append((bias, contexts))
-    except (OSError, SafetensorError, KeyError, ValueError) as error:
-        raise CodecError(f"'{path}' cannot be used: {' '.join(str(error).split())}") from error
     _add(digest, arrays)
     return tables
-
-
-def _check_keys(path: Path, found: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> None:
-    """Raise `CodecError`, naming the first weight that is missing, unknown or of another shape."""
-    for kind, names in (("lacks", wanted.keys() - found.keys()), ("has unknown", found.keys() - wanted.keys())):
-        if names:
-            raise CodecError(f"'{path}' {kind} {len(names)} weights, e.g. {min(names)}: it is not PerCo's, or damaged")
-    for name, value in wanted.items():
-        if found[name].shape != value.shape:
-            raise CodecError(
-                f"'{path}' has {name} of shape {tuple(found[name].shape)}, not {tuple(value.shape)}: "
-                "it does not belong to its config.json"
-            )
 
 
 def _check_origin(root: Path, vae: nn.Module) -> None:

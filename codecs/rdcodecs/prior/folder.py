@@ -1,10 +1,10 @@
 """The files of a diffusion model: where they are, and whether they are all there and safe to read."""
 
-import json
 import re
 from pathlib import Path
 from typing import Any
 
+from rdcodecs import reading
 from rdcodecs.codec import MissingDependencyError
 from rdcodecs.optional import require
 from rdcodecs.prior.errors import PriorError
@@ -115,18 +115,16 @@ def read_json(path: Path) -> dict[str, Any]:
     Raises:
         PriorError: the file is damaged.
     """
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise PriorError(f"'{path}' cannot be read as JSON: {' '.join(str(error).split())}") from error
-    if not isinstance(value, dict):
-        raise PriorError(f"'{path}' is not a JSON object")
-    return value
+    return reading.read_json(path, PriorError)
 
 
 def _check_shards(folder: Path, index: str) -> None:
-    names = read_json(folder / index).get("weight_map", {}).values()
-    for name in sorted(set(map(str, names))):
+    names = read_json(folder / index).get("weight_map", {})
+    if not isinstance(names, dict):
+        raise PriorError(f"'{folder / index}' has no table of files for its weights")
+    for name in sorted(set(map(str, names.values()))):
+        if Path(name).name != name or "\\" in name:
+            raise PriorError(f"'{folder / index}' names '{name}', which is no file beside it")
         if not name.endswith(".safetensors"):
             raise PriorError(f"'{folder / index}' names '{name}', which is not a safetensors file")
         if not (folder / name).is_file():

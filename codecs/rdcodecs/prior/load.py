@@ -1,9 +1,12 @@
 """Load a diffusion model from a folder in diffusers' layout, from the hub, or the shipped one."""
 
+import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import safe_open
 from torch import nn
 
 from rdcodecs.optional import diffusers, require
@@ -12,8 +15,13 @@ from rdcodecs.prior.errors import PriorError
 from rdcodecs.prior.folder import check_layout, check_part, locate, read_json, weights_variant
 from rdcodecs.prior.model import Prior
 from rdcodecs.prior.text import TextEncoder
+from rdcodecs.reading import check_finite, reason_of, telling_damage
+from rdcodecs.settings import MOST_BLOCKS, whole_number
 from rdcodecs.shipped import TINY
 
+_LARGEST_NUMBER = 1 << 16
+"""In a network's config.json: none of them, channels or samples, is so large."""
+_FEW_WEIGHTS = 1 << 20
 _CLASSES = {"vae": KINDS, "unet": ("UNet2DConditionModel",)}
 
 
@@ -61,14 +69,49 @@ def load_network(folder: Path, part: str, dtype: torch.dtype = torch.float32) ->
         MissingDependencyError: a package or a file is missing.
     """
     check_part(folder, part)
-    name = read_json(folder / part / "config.json").get("_class_name")
+    config = read_json(folder / part / "config.json")
+    name = config.get("_class_name")
     if name not in _CLASSES[part]:
-        raise PriorError(f"'{folder}/{part}' is a {name}: only {', '.join(_CLASSES[part])} can be used")
+        raise PriorError(f"'{folder}/{part}' is a {str(name)[:40]}: only {', '.join(_CLASSES[part])} can be used")
+    cls = getattr(diffusers(), name)
     variant = weights_variant(folder, part)
-    network: nn.Module = _from_pretrained(
-        getattr(diffusers(), name), folder / part, variant, torch_dtype=dtype, low_cpu_mem_usage=False
-    )
+    _check_size(cls, config, folder / part)
+    network: nn.Module = _from_pretrained(cls, folder / part, variant, torch_dtype=dtype, low_cpu_mem_usage=False)
+    check_finite(folder / part, network.state_dict(), PriorError)
     return network
+
+
+def _check_size(cls: Any, config: Mapping[str, Any], folder: Path) -> None:
+    """Check that a part's config.json asks for about as many weights as its files hold, before memory is taken.
+
+    Raises:
+        PriorError: it asks for far more, or for what there is not.
+    """
+    with telling_damage(folder / "config.json", PriorError):
+        for name, value in config.items():
+            _check_numbers(name, value)
+        with torch.device("meta"):
+            asked = sum(value.numel() for value in cls.from_config(dict(config)).state_dict().values())
+    held = 0
+    for path in folder.glob("*.safetensors"):
+        with telling_damage(path, PriorError), safe_open(path, framework="pt") as file:
+            held += sum(math.prod(file.get_slice(key).get_shape()) for key in file.keys())  # noqa: SIM118 - no mapping
+    # A few that are missing are named when they are loaded.
+    if asked > 2 * held + _FEW_WEIGHTS:
+        raise PriorError(
+            f"'{folder}' does not belong together: its config.json asks for {asked} weights, its files hold {held}"
+        )
+
+
+def _check_numbers(name: str, value: Any) -> None:
+    """Raise `ValueError` where a number of a config.json is so large that its network could not be made."""
+    if isinstance(value, list | tuple):
+        if len(value) > MOST_BLOCKS:
+            raise ValueError(f"{name[:40]} has {len(value)} entries: at most {MOST_BLOCKS} are read")
+        for item in value:
+            _check_numbers(name, item)
+    elif isinstance(value, int) and not isinstance(value, bool):
+        whole_number(name[:40], value, -_LARGEST_NUMBER, MOST_BLOCKS if "layers" in name else _LARGEST_NUMBER)
 
 
 def load_text(folder: Path, dtype: torch.dtype, device: torch.device) -> TextEncoder:
@@ -78,6 +121,7 @@ def load_text(folder: Path, dtype: torch.dtype, device: torch.device) -> TextEnc
     tokenizer = _from_pretrained(transformers.CLIPTokenizer, folder / "tokenizer", None, safetensors=False)
     variant = weights_variant(folder, "text_encoder")
     model = _from_pretrained(transformers.CLIPTextModel, folder / "text_encoder", variant, dtype=dtype)
+    check_finite(folder / "text_encoder", model.state_dict(), PriorError)
     return TextEncoder(tokenizer, model.to(device))
 
 
@@ -94,8 +138,7 @@ def _from_pretrained(cls: Any, path: Path, variant: str | None, *, safetensors: 
             **options,
         )
     except Exception as error:  # damaged files make these libraries raise nearly any type
-        reason = " ".join(str(error).split())[:200]
-        raise PriorError(f"'{path}' cannot be loaded: {reason}") from error
+        raise PriorError(f"'{path}' cannot be loaded: {reason_of(error)}") from error
     # Both libraries only warn of weights that are not there, and leave random values in their place.
     missing = sorted(info["missing_keys"])
     if missing:

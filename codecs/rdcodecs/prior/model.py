@@ -2,6 +2,7 @@
 
 import copy
 import hashlib
+import math
 from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
 from functools import partial
@@ -19,6 +20,11 @@ from rdcodecs.prior.errors import PriorError
 from rdcodecs.prior.features import Site, feature_sites
 from rdcodecs.prior.text import TextEncoder
 from rdcodecs.prior.tiling import tiled
+from rdcodecs.reading import reason_of
+from rdcodecs.settings import whole_number
+
+_MOST_LEVELS = 100_000
+"""Noise levels that a model may have been trained on; Stable Diffusion has 1,000."""
 
 StepHook = Callable[[int, Tensor, Tensor], None]
 """Called after each DDIM step with the index of the step, the new latents and the prediction of clean latents."""
@@ -74,10 +80,11 @@ class Prior:
             "timestep_spacing": "trailing",
         }
         self.prediction_type: str = self._scheduler.get("prediction_type", "epsilon")
-        _check_parts(self.vae.config, self.unet.config, self.prediction_type)
+        _check_parts(self.vae.config, self.unet.config, self.prediction_type, name)
+        _check_scheduler(self._scheduler, name)
         self.stride: int = 2 ** (_levels(self.vae.config) - 1)
         self.channels: int = self.vae.config.latent_channels
-        self.alphas_cumprod: Tensor = self._new_scheduler().alphas_cumprod
+        self.alphas_cumprod: Tensor = _checked_levels(self._new_scheduler, name)
         self.tile = 1024
         self.overlap = 192
         self.unet_tile: int | None = None
@@ -376,10 +383,44 @@ def _levels(config: Any) -> int:
     return len(widths)
 
 
-def _check_parts(vae: Any, unet: Any, prediction_type: str) -> None:
+def _check_scheduler(values: Mapping[str, Any], name: str) -> None:
+    """Raise `PriorError` where a scheduler's numbers are such that its levels could not be computed."""
+    try:
+        whole_number("num_train_timesteps", values.get("num_train_timesteps", 1000), 1, _MOST_LEVELS)
+        trained = values.get("trained_betas")
+        if trained is not None and (not isinstance(trained, list) or not 1 <= len(trained) <= _MOST_LEVELS):
+            raise ValueError(f"trained_betas must be a list of 1 to {_MOST_LEVELS} numbers")
+    except ValueError as error:
+        raise PriorError(f"the scheduler_config.json of '{name}' cannot be used: {error}") from error
+
+
+def _checked_levels(make: Callable[[], Any], name: str) -> Tensor:
+    """Return the cumulative products of the scheduler that `make` returns, or raise `PriorError`."""
+    try:
+        levels: Tensor = make().alphas_cumprod
+        if levels.ndim != 1 or not bool(((levels >= 0) & (levels <= 1)).all()):  # NaN fails too
+            raise ValueError("its betas do not make noise levels")
+    except Exception as error:  # odd values make the library raise nearly any type
+        reason = reason_of(error)
+        raise PriorError(f"the scheduler_config.json of '{name}' cannot be used: {reason}") from error
+    return levels
+
+
+def _check_parts(vae: Any, unet: Any, prediction_type: str, model: str) -> None:
+    for name in ("scaling_factor", "shift_factor"):
+        value = getattr(vae, name, None)
+        if name == "shift_factor" and value is None:
+            continue
+        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+            raise PriorError(f"'{model}': the autoencoder's {name} is {str(value)[:40]}: it must be a number")
+    if vae.scaling_factor == 0:
+        raise PriorError(f"'{model}': the autoencoder's scaling_factor is 0")
     kinds: tuple[Literal["epsilon", "v_prediction"], ...] = ("epsilon", "v_prediction")
     if prediction_type not in kinds:
-        raise PriorError(f"prediction type '{prediction_type}' is not supported: it must be {' or '.join(kinds)}")
+        raise PriorError(
+            f"'{model}': prediction type '{str(prediction_type)[:40]}' is not supported: it must be "
+            f"{' or '.join(kinds)}"
+        )
     if unet.in_channels != vae.latent_channels or unet.out_channels != vae.latent_channels:
         raise PriorError(
             f"the U-Net takes {unet.in_channels} channels and the autoencoder's latent has {vae.latent_channels}: "

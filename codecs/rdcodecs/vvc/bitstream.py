@@ -13,7 +13,7 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
-from rdcodecs.codec import StreamError
+from rdcodecs.codec import StreamError, check_pixels
 
 _START_CODE = b"\x00\x00\x01"
 _SPS_TYPE = 15
@@ -22,6 +22,10 @@ _SLICE_TYPES = range(12)
 _CHROMA_FORMATS: Final = {0: 400, 1: 420, 2: 422, 3: 444}
 # gci_present_flag is followed by this many one-purpose bits before gci_num_additional_bits.
 _CONSTRAINT_BITS = 71
+# Longer codes of ue(v) are not of 32 bits, and so of no number in the standard.
+_LONGEST_GOLOMB = 32
+# Of an SPS what comes before the size takes less: up to 256 sub-profiles of 4 bytes each.
+_SPS_BYTES = 2048
 
 
 @dataclass(frozen=True)
@@ -50,7 +54,8 @@ def read_info(data: bytes) -> StreamInfo:
         data: the whole ``.266`` file.
 
     Raises:
-        StreamError: it is empty, not VVC, or ends before its first picture.
+        StreamError: it is empty, not VVC, ends before its first picture, or codes pictures larger than
+            `rdcodecs.codec.max_pixels`.
     """
     if not data:
         raise StreamError("the stream is empty")
@@ -60,7 +65,8 @@ def read_info(data: bytes) -> StreamInfo:
         raise StreamError("not a VVC stream: it has no sequence parameter set")
     if not any(kind in _SLICE_TYPES for kind in types):
         raise StreamError("the VVC stream is truncated: it has no picture")
-    width, height, chroma = _read_sps(_Bits(_payload(units[types.index(_SPS_TYPE)])))
+    sets = [_read_sps(_Bits(_payload(unit[:_SPS_BYTES]))) for unit in units if unit[1] >> 3 == _SPS_TYPE]
+    width, height, chroma = sets[0]
     odd_width = odd_height = False
     if _ODD_MARK_TYPE in types:
         mark = _Bits(_payload(units[types.index(_ODD_MARK_TYPE)]))
@@ -110,6 +116,8 @@ class _Bits:
         zeros = 0
         while not self.read(1):
             zeros += 1
+            if zeros > _LONGEST_GOLOMB:
+                raise StreamError("the VVC stream is damaged: its sequence parameter set has a number of over 32 bits")
         return (1 << zeros) - 1 + self.read(zeros)
 
     def align(self) -> None:
@@ -129,6 +137,7 @@ def _read_sps(bits: _Bits) -> tuple[int, int, int]:
     if bits.read(1):  # sps_ref_pic_resampling_enabled_flag
         bits.read(1)  # sps_res_change_in_clvs_allowed_flag
     width, height = bits.read_golomb(), bits.read_golomb()
+    check_pixels(width, height, StreamError, "the VVC stream's picture")  # a decoder has it whole before it crops
     if bits.read(1):  # sps_conformance_window_flag
         left, right, top, bottom = (bits.read_golomb() for _ in range(4))
         width -= (left + right) * (2 if chroma in (420, 422) else 1)

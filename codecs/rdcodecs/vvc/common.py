@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,12 +28,12 @@ def refuse_decode_options(codec: str, options: Mapping[str, Any]) -> None:
         raise OptionError(f"codec '{codec}' has no decode option '{option}'")
 
 
-def decoded_image(codec: str, samples: bytes, info: StreamInfo, *, peak: float) -> Image:
+def decoded_image(codec: str, samples: Path, info: StreamInfo, *, peak: float) -> Image:
     """Make the image from a decoder's 10-bit samples.
 
     Args:
         codec: its name, for the message.
-        samples: the decoder's raw output.
+        samples: the file of the decoder's raw output; where there is none, it gave out no picture.
         info: what the stream says of its picture.
         peak: the sample value of white.
 
@@ -40,7 +41,10 @@ def decoded_image(codec: str, samples: bytes, info: StreamInfo, *, peak: float) 
         StreamError: the samples are not those of exactly one picture of that size.
     """
     try:
-        image = yuv.yuv_to_image(samples, info.width, info.height, chroma=info.chroma, bits=DECODED_BITS, peak=peak)
+        length = samples.stat().st_size if samples.exists() else 0
+        yuv.check_length(length, info.width, info.height, chroma=info.chroma, bits=DECODED_BITS)
+        data = samples.read_bytes()
+        image = yuv.yuv_to_image(data, info.width, info.height, chroma=info.chroma, bits=DECODED_BITS, peak=peak)
     except ValueError as error:
         raise StreamError(f"{codec}: the stream does not hold exactly one picture: {error}") from error
     return np.ascontiguousarray(image[: info.height - info.odd_height, : info.width - info.odd_width])

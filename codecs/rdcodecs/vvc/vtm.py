@@ -134,8 +134,7 @@ class VTM(Codec):
                 raise CodecError(f"vtm: {error}") from error
             except ProgramError as error:
                 raise StreamError(f"vtm: the stream cannot be decoded: {error}") from error
-            samples = target.read_bytes() if target.exists() else b""
-        return decoded_image(self.name, samples, info, peak=_PEAK)
+            return decoded_image(self.name, target, info, peak=_PEAK)
 
 
 def _find() -> _Installation:

@@ -107,7 +107,8 @@ class VVenC(Codec):
             source.write_bytes(data)
             command: list[str | Path] = [
                 ffmpeg, "-hide_banner", "-nostdin", "-v", "error", "-threads", "1", "-f", "vvc", "-i", source,
-                "-f", "rawvideo", "-pix_fmt", _PIXEL_FORMAT, target,
+                # One picture is wanted; a second tells that there are more.
+                "-frames:v", "2", "-f", "rawvideo", "-pix_fmt", _PIXEL_FORMAT, target,
             ]  # fmt: skip
             try:
                 complaints = run_program(command, timeout=self._timeout)
@@ -118,8 +119,7 @@ class VVenC(Codec):
             # A stream that lacks its last byte leaves a damaged picture, a complaint and exit status 0.
             if complaints.strip():
                 raise StreamError(f"vvenc: the stream is damaged: {informative_line(complaints)}")
-            samples = target.read_bytes() if target.exists() else b""
-        return decoded_image(self.name, samples, info, peak=_PEAK)
+            return decoded_image(self.name, target, info, peak=_PEAK)
 
 
 def _find() -> Path:

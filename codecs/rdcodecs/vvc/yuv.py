@@ -67,9 +67,7 @@ def yuv_to_image(data: bytes, width: int, height: int, *, chroma: int, bits: int
     Raises:
         ValueError: `data` is not of the length that the size asks for.
     """
-    expected = yuv_size(width, height, chroma=chroma, bits=bits)
-    if len(data) != expected:
-        raise ValueError(f"a {width}x{height} picture has {expected} bytes of samples, not {len(data)}")
+    check_length(len(data), width, height, chroma=chroma, bits=bits)
     if peak is None:
         peak = 2**bits - 1
     middle = 2 ** (bits - 1)
@@ -89,6 +87,13 @@ def yuv_size(width: int, height: int, *, chroma: int, bits: int) -> int:
     """Return the length in bytes of one picture's samples."""
     rows, columns = _chroma_shape(width, height, chroma)
     return (width * height + 2 * rows * columns) * _sample_type(bits).itemsize
+
+
+def check_length(length: int, width: int, height: int, *, chroma: int, bits: int) -> None:
+    """Raise `ValueError` where so many bytes are not the samples of exactly one picture."""
+    expected = yuv_size(width, height, chroma=chroma, bits=bits)
+    if length != expected:
+        raise ValueError(f"a {width}x{height} picture has {expected} bytes of samples, not {length}")
 
 
 def pad_to_even(image: Image) -> Image:

@@ -72,9 +72,12 @@ def read_log(folder: Path) -> list[dict[str, float]]:
     """Return the lines of a part's log; one that a crash cut short is left out."""
     path = folder / LINES
     lines = []
-    for text in path.read_text(encoding="utf-8").splitlines() if path.is_file() else []:
+    for text in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else []:
         try:
-            lines.append(json.loads(text))
-        except ValueError:
+            line = json.loads(text)
+        except (ValueError, RecursionError):
             break
+        if not isinstance(line, dict):
+            break
+        lines.append(line)
     return lines

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
+from rdcodecs.reading import read_json
 from rdtrain.core.errors import TrainingError
 
 _T = TypeVar("_T")
@@ -58,11 +59,7 @@ def read_settings(cls: type[_T], path: Path) -> _T:
     Raises:
         TrainingError: it cannot be read, or names a setting that does not exist.
     """
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise TrainingError(f"'{path}' cannot be read as JSON: {' '.join(str(error).split())}") from error
-    return build_settings(cls, values, path)
+    return build_settings(cls, read_json(path, TrainingError), path)
 
 
 def build_settings(cls: type[_T], values: Mapping[str, Any], source: Path) -> _T:
@@ -74,6 +71,8 @@ def build_settings(cls: type[_T], values: Mapping[str, Any], source: Path) -> _T
     kinds = get_type_hints(cls)
     known = {item.name for item in dataclasses.fields(cls)}  # type: ignore[arg-type]
     built: dict[str, Any] = {}
+    if not isinstance(values, Mapping):
+        raise TrainingError(f"'{source}' has {str(values)[:40]!r} where settings are wanted")
     for name, value in values.items():
         if name not in known:
             raise TrainingError(f"'{source}' has a setting '{name}' that does not exist")
@@ -84,7 +83,7 @@ def build_settings(cls: type[_T], values: Mapping[str, Any], source: Path) -> _T
             built[name] = tuple(value) if isinstance(value, list) else value
     try:
         return cls(**built)
-    except ValueError as error:
+    except (ValueError, TypeError) as error:
         raise TrainingError(f"'{source}': {error}") from error
 
 

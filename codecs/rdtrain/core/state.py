@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from torch import Tensor, nn
 
+from rdcodecs.reading import read_json, reason_of
 from rdcodecs.tensor_file import save_tensors
 from rdtrain.core.errors import TrainingError
 
@@ -82,19 +83,25 @@ def load_state(folder: Path, device: torch.device | str = "cpu") -> State | None
         return None
     pieces: dict[str, list[Tensor]] = {}
     try:
-        index = json.loads((latest / _INDEX).read_text(encoding="utf-8"))
+        index = read_json(latest / _INDEX, ValueError)
         if index["format"] != _FORMAT:
             raise TrainingError(f"'{latest}' is of format {index['format']}, which this version does not read")
         for shard in index["shards"]:
+            if Path(shard).name != shard:
+                raise ValueError(f"its {_INDEX} names {shard!r}, which is no file beside it")
             with safe_open(latest / shard, framework="pt", device=str(device)) as file:
                 for key in sorted(file.keys()):
                     pieces.setdefault(key.rpartition("#")[0], []).append(file.get_tensor(key))
         tensors = {name: torch.cat(pieces[name]).reshape(shape) for name, shape in index["shapes"].items()}
-        return State(index["step"], index["facts"], tensors)
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-        reason = " ".join(str(error).split())
+        step, facts = index["step"], index["facts"]
+        if isinstance(step, bool) or not isinstance(step, int) or step < 0 or not isinstance(facts, dict):
+            raise ValueError(f"its {_INDEX} has no steps and facts")
+        return State(step, facts, tensors)
+    except TrainingError:
+        raise
+    except Exception as error:  # odd files lead to nearly any type
         raise TrainingError(
-            f"the training state '{latest}' is damaged ({reason}): remove it to use the one before"
+            f"the training state '{latest}' is damaged ({reason_of(error)}): remove it to use the one before"
         ) from error
 
 

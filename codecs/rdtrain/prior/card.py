@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from rdcodecs.prior.folder import read_json
+from rdcodecs.reading import telling_damage
 from rdtrain.core.record import CARD, RECORD, notes, table, training_section
 from rdtrain.core.settings import build_settings
 from rdtrain.prior.settings import TrainConfig
@@ -30,7 +31,7 @@ def record_part(path: Path, part: str, facts: Mapping[str, Any]) -> None:
         part: "vae", "unet", "decoder" (the autoencoder's decoder alone), or of `next_part`.
         facts: of `training_record`.
     """
-    record = read_json(path) if path.is_file() else {"parts": {}}
+    record = {**read_json(path), "parts": _parts(path)} if path.is_file() else {"parts": {}}
     record["parts"][part] = dict(facts)
     path.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 
@@ -43,7 +44,7 @@ def next_part(part: str, start: Path | None) -> str:
         start: the model that it begins with.
     """
     path = start / RECORD if start is not None else None
-    parts = read_json(path)["parts"] if path is not None and path.is_file() else {}
+    parts = _parts(path) if path is not None and path.is_file() else {}
     before = sum(name.partition(" ")[0] == part for name in parts)
     return f"{part} {before + 1}" if before else part
 
@@ -53,8 +54,22 @@ def recorded_config(folder: Path) -> TrainConfig:
     path = folder / RECORD
     if not path.is_file():
         return TrainConfig()
-    parts = read_json(path)["parts"]
-    return build_settings(TrainConfig, next(iter(parts.values()))["config"], path)
+    with telling_damage(path):
+        config = next(iter(_parts(path).values()))["config"]
+    return build_settings(TrainConfig, config, path)
+
+
+def _parts(path: Path) -> dict[str, Any]:
+    """Return the trainings of a record by part.
+
+    Raises:
+        CodecError: the record is damaged.
+    """
+    with telling_damage(path):
+        parts = read_json(path)["parts"]
+        if not isinstance(parts, dict) or not all(isinstance(facts, dict) for facts in parts.values()):
+            raise ValueError("its parts are no trainings")
+        return parts
 
 
 def write_card(folder: Path) -> Path:
@@ -67,7 +82,7 @@ def write_card(folder: Path) -> Path:
         The card's path.
     """
     lines = ["# A tiny latent diffusion model", ""]
-    autoencoder = read_json(folder / "vae" / "config.json")["_class_name"]
+    autoencoder = read_json(folder / "vae" / "config.json").get("_class_name", "autoencoder")
     lines += [
         f"An `{autoencoder}` (stride 8, 4 channels) and an unconditional `UNet2DConditionModel` in the format of "
         "diffusers: `rdcodecs.prior.load` reads it, and so does `from_pretrained` on `vae/` and `unet/`. "
@@ -76,12 +91,14 @@ def write_card(folder: Path) -> Path:
         *notes(folder),
     ]
     if (folder / RECORD).is_file():
-        for part, facts in read_json(folder / RECORD)["parts"].items():
+        for part, facts in _parts(folder / RECORD).items():
             name, _, number = part.partition(" ")
-            title, settings = _PARTS[name]
-            lines += training_section(f"{title}, {number}" if number else title, facts, facts["config"][settings])
+            with telling_damage(folder / RECORD):
+                title, settings = _PARTS[name]
+                lines += training_section(f"{title}, {number}" if number else title, facts, facts["config"][settings])
     if (folder / EVALUATION).is_file():
-        lines += _measured(read_json(folder / EVALUATION))
+        with telling_damage(folder / EVALUATION):
+            lines += _measured(read_json(folder / EVALUATION))
     if (folder / SHEET).is_file():
         lines += [f"![Seeded samples: 10 DDIM steps above, 50 below]({SHEET})", ""]
     card = folder / CARD

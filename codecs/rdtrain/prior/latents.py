@@ -48,7 +48,7 @@ def stored_latents(folder: Path, autoencoder: nn.Module, crops: Crops, device: t
         try:
             tensors = load_file(path, device=str(device))
             return Latents(tensors["train"], tensors["held_out"], digest)
-        except (SafetensorError, KeyError):
+        except (SafetensorError, KeyError, OSError):
             pass  # half written: they are made anew
     made = make_latents(autoencoder, crops, device)
     folder.mkdir(parents=True, exist_ok=True)

@@ -110,11 +110,11 @@ def change(path: Path, **values: object) -> None:
         ),
         (
             lambda folder: drop(folder / "hyper_enc" / WEIGHTS, "backbone.8.conv_b.3.bias"),
-            r"lacks 1 weights, e.g. backbone\.8\.conv_b\.3\.bias: it is not PerCo's, or damaged",
+            r"lacks 1 weights, e.g. backbone\.8\.conv_b\.3\.bias: it is not of this kind, or damaged",
         ),
         (
             lambda folder: drop(folder / "unet" / WEIGHTS, "conv_in_extended.bias"),
-            r"lacks 1 weights, e.g. conv_in_extended\.bias: it is not PerCo's, or damaged",
+            r"lacks 1 weights, e.g. conv_in_extended\.bias: it is not of this kind, or damaged",
         ),
         (lambda folder: drop(folder / "unet" / WEIGHTS, "conv_out.bias"), r"lacks 1 weights .* conv_out\.bias"),
         (
@@ -163,7 +163,7 @@ def test_our_own_layout_has_several_rate_points(small_perco: Path) -> None:
         (lambda folder: shutil.rmtree(folder / "hyper_enc" / "level-0"), "has level-1 but not all levels below it"),
         (lambda folder: change(folder / "perco.json", vae="0"), "was trained for the latents of another autoencoder"),
         (lambda folder: change(folder / "perco.json", format=2), "is of a format that this version does not read"),
-        (lambda folder: drop(folder / "indices.safetensors", "1.bias"), r"indices\.safetensors' cannot be used"),
+        (lambda folder: drop(folder / "indices.safetensors", "1.bias"), r"indices\.safetensors' is damaged"),
     ],
 )
 def test_our_own_layout_is_checked(

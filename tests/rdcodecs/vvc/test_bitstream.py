@@ -67,7 +67,7 @@ def test_reads_what_vtm_wrote(stream_444, stream_420):
     [
         (sps(768, 512), StreamInfo(768, 512, 420)),
         (sps(1, 1, chroma_idc=3), StreamInfo(1, 1, 444)),
-        (sps(65535, 40000, chroma_idc=0), StreamInfo(65535, 40000, 400)),
+        (sps(65535, 1000, chroma_idc=0), StreamInfo(65535, 1000, 400)),
         (sps(768, 512, sublayers=4, levels="101"), StreamInfo(768, 512, 420)),
         (sps(768, 512, sublayers=7, levels="000000"), StreamInfo(768, 512, 420)),
         (sps(768, 512, constraints=""), StreamInfo(768, 512, 420)),
@@ -81,6 +81,31 @@ def test_reads_what_vtm_wrote(stream_444, stream_420):
 )
 def test_reads_every_branch_before_the_size(stream, expected):
     assert read_info(stream) == expected
+
+
+@pytest.mark.parametrize(
+    "stream",
+    [
+        sps(65535, 40000),
+        sps(16384, 16384, chroma_idc=3),
+        # Cropped to 64x64, which is no help to a decoder.
+        sps(16384, 16384, chroma_idc=3, window=(16320, 0, 16320, 0)),
+        # A decoder may take the second.
+        sps(64, 64) + sps(16384, 16384),
+    ],
+)
+def test_a_size_over_the_limit_is_refused(stream, monkeypatch):
+    monkeypatch.delenv("RDBENCH_MAX_PIXELS", raising=False)
+    with pytest.raises(StreamError, match="over the limit of 67108864 pixels"):
+        read_info(stream)
+
+
+def test_a_number_that_does_not_end_is_refused_at_once():
+    # A megabyte of zeros where the width should be: read to its end, bit by bit, it takes hours.
+    before = "0000" + "0000" + "000" + "01" + "10" + "0" + "0" + "0"
+    endless = unit(SPS, packed(before + "0" * 8_000_000 + "1")) + unit(SLICE, b"\x80\x80")
+    with pytest.raises(StreamError, match="damaged"):
+        read_info(endless)
 
 
 def test_length_of_the_constraints_agrees_with_another_decoder(stream_420, tmp_path):

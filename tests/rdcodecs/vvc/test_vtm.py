@@ -302,7 +302,7 @@ class TestRealVTM:
         kept = {}
 
         def keep(codec, samples, info, *, peak):
-            kept["samples"] = samples
+            kept["samples"] = samples.read_bytes()
             return decoded_image(codec, samples, info, peak=peak)
 
         monkeypatch.setattr(vtm, "decoded_image", keep)

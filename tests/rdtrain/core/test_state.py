@@ -87,6 +87,35 @@ def test_a_damaged_state_is_said_in_one_line(tmp_path: Path, name: str) -> None:
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize(
+    "index",
+    [
+        b"",
+        b"[]",
+        b"{}",
+        b"null",
+        b"{" * 100_000,
+        b'{"format": "\xff"}',
+        b'{"format": 1}',
+        b'{"format": [], "shards": 7}',
+        b'{"format": 1, "shards": 7}',
+        b'{"format": 1, "shards": ["../0000.safetensors"], "shapes": {}, "step": 1, "facts": {}}',
+        b'{"format": 1, "shards": [7], "shapes": {}, "step": 1, "facts": {}}',
+        b'{"format": 1, "shards": [], "shapes": [], "step": 1, "facts": {}}',
+        b'{"format": 1, "shards": [], "shapes": {"x": [1]}, "step": 1, "facts": {}}',
+        b'{"format": 1, "shards": ["0000.safetensors"], "shapes": {"w": "a"}, "step": 1, "facts": {}}',
+        b'{"format": 1, "shards": [], "shapes": {}, "step": -1, "facts": {}}',
+        b'{"format": 1, "shards": [], "shapes": {}, "step": "1", "facts": {}}',
+        b'{"format": 1, "shards": [], "shapes": {}, "step": 1, "facts": []}',
+    ],
+)
+def test_a_state_of_odd_content_is_said_in_one_line(tmp_path: Path, index: bytes) -> None:
+    (save_state(tmp_path, a_state(1)) / "state.json").write_bytes(index)
+    with pytest.raises(TrainingError, match="state-0000000001'") as error:
+        load_state(tmp_path)
+    assert "\n" not in str(error.value)
+
+
 def test_an_optimizer_goes_on_exactly() -> None:
     def begin() -> tuple[torch.nn.Linear, torch.optim.AdamW]:
         torch.manual_seed(0)
