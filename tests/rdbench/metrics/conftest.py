@@ -131,7 +131,7 @@ def example() -> Callable[[str], Image]:
     def picture(name: str) -> Image:
         path = folder / f"{name}.png"
         if not path.is_file():
-            pytest.skip("RDBENCH_DATA has no folder metric-pairs with the examples of LPIPS and DISTS (docs/metrics.md)")
+            pytest.skip("RDBENCH_DATA has no folder metric-pairs with LPIPS' and DISTS' examples (docs/metrics.md)")
         return np.asarray(PIL.Image.open(path).convert("RGB"))
 
     return picture
