@@ -112,7 +112,7 @@ def test_wrong_options_are_said_in_one_line(
         ("fusion", ("--stage", 3, "--set", "crop=16"), "crop is 16: at least 48, or ms_ssim_weight must be 0"),
         ("fusion", ("--stage", 3, "--set", "store=32"), "store is 32: at least 48, or ms_ssim_weight must be 0"),
         ("fusion", ("--stage", 3, "--set", "shape.wide=0"), "wide is 0: it must be a whole number from 1"),
-        ("fusion", ("--stage", 3, "--set", "shape.coarse=-1"), "coarse is -1: a number of channels, or 0"),
+        ("fusion", ("--stage", 3, "--set", "shape.coarse=-1"), "coarse is -1: it must be a whole number from 0"),
         ("perco", ("--prior", "nowhere"), "no diffusion model 'nowhere'"),
     ],
 )
