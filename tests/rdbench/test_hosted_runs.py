@@ -41,7 +41,7 @@ SHARE = (
 
 def rows(out: Path) -> list[dict[str, str]]:
     with (out / "records.csv").open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
+        return [row for row in csv.DictReader(file) if row["in_tables"] == "yes"]
 
 
 def text_of(console: Console) -> str:
