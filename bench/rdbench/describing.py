@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from rdbench.hosting import CodecFailureError, HostProcess
-from rdbench.hosting.failures import error_line
 from rdbench.hosting.lane import LEAST_START_S
 from rdbench.keys import canonical_json
 from rdbench.scratch import Scratch
+from rdbench.text import error_line
 from rdcodecs import CodecError, load_codec
 from rdcodecs.description import CodecDescription, describe, full_fingerprint
 from rdcodecs.registry import is_shipped

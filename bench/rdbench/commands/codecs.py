@@ -7,12 +7,17 @@ from rich.console import Console
 from rich.table import Table
 
 from rdbench.commands import TABLE_WIDTH
+from rdbench.describing import describe_codec
 from rdbench.text import message
-from rdcodecs import CodecError, available_codecs
-from rdcodecs.registry import codec_class, load_codec, option_defaults
+from rdcodecs import CodecError, RateSpec, available_codecs
+from rdcodecs.description import OWN_SOURCE
+from rdcodecs.registry import codec_class, is_shipped, load_codec, option_defaults
 
 if TYPE_CHECKING:
     from rdbench.commands import Commands
+
+_LIMIT_S = 600.0
+"""Seconds that a codec of another package may take to be loaded."""
 
 
 def add_parser(commands: "Commands") -> None:
@@ -25,15 +30,17 @@ def execute(_: argparse.Namespace) -> int:
     """List."""
     table = Table("codec", "rate", "options", "decode options", "here", box=None, header_style="bold")
     for name in available_codecs():
+        if not is_shipped(name):
+            table.add_row(*_others(name))
+            continue
         try:
             cls = codec_class(name)
         except CodecError as error:
             table.add_row(name, "", "", "", message(error))
             continue
-        spec = cls.rate
         table.add_row(
             name,
-            f"{spec.name} {spec.low:g}..{spec.high:g}",
+            _rate(cls.rate),
             _options(option_defaults(cls)),
             _options(cls.decode_options),
             _state(name),
@@ -42,6 +49,20 @@ def execute(_: argparse.Namespace) -> int:
     console.width = max(console.width, TABLE_WIDTH)
     console.print(table)
     return 0
+
+
+def _others(name: str) -> list[str]:
+    """Return the row of another package's codec, which is asked in a process of its own."""
+    try:
+        codec = describe_codec(name, {}, limit_s=_LIMIT_S, complete=True)
+    except CodecError as error:
+        return [name, "", "", "", message(error)]
+    source = (codec.fingerprint or {})[OWN_SOURCE]
+    return [name, _rate(codec.rate), _options(source["options"]), _options(codec.decode_options), "yes"]
+
+
+def _rate(spec: RateSpec) -> str:
+    return f"{spec.name} {spec.low:g}..{spec.high:g}"
 
 
 def _options(options: object) -> str:

@@ -6,13 +6,18 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from rdbench.available import available_metrics
+from rdbench.describing import describe_codec
 from rdbench.metrics import metric_names
 from rdbench.provenance import describe_machine
-from rdbench.text import message, printable
-from rdcodecs import CodecError, available_codecs, load_codec
+from rdbench.text import message, one_line, printable
+from rdcodecs import CodecError, available_codecs
+from rdcodecs.description import OWN_SOURCE
 
 if TYPE_CHECKING:
     from rdbench.commands import Commands
+
+_LIMIT_S = 600.0
+"""Seconds that a codec of another package may take to be loaded."""
 
 
 def add_parser(commands: "Commands") -> None:
@@ -36,11 +41,12 @@ def execute(_: argparse.Namespace) -> int:
     )
     for name in available_codecs():
         try:
-            codec = load_codec(name)
-            codec.check()
-            facts = {key: value for key, value in codec.fingerprint().items() if key not in {"codec", "name"}}
+            fingerprint = describe_codec(name, {}, limit_s=_LIMIT_S, complete=True).fingerprint or {}
+            facts = {key: value for key, value in fingerprint.items() if key not in {"codec", "name", OWN_SOURCE}}
         except CodecError as error:
             _line(console, False, f"codec {name}", message(error))
+        except Exception as error:  # a codec that ships has a bug on this machine
+            _line(console, False, f"codec {name}", one_line(error))
         else:
             _line(console, True, f"codec {name}", ", ".join(f"{key} {value}" for key, value in facts.items()))
     ready, missing = available_metrics(metric_names())

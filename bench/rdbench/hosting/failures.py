@@ -3,8 +3,7 @@
 import signal
 
 from rdbench.errors import BenchError
-
-_LONGEST = 500
+from rdbench.text import error_line, printable
 
 
 class CodecFailureError(BenchError):
@@ -40,7 +39,7 @@ def raised(error: dict[str, object]) -> CodecFailureError:
     base = str(error["base"]) if error.get("base") else None
     stage = str(error.get("stage") or "")
     line = error_line(kind, said, "" if base else place)
-    return CodecFailureError(line, stage=stage, base=base, kind=kind, said=" ".join(said.split())[:_LONGEST])
+    return CodecFailureError(line, stage=stage, base=base, kind=kind, said=printable(" ".join(said.split())))
 
 
 def ending(status: int) -> str:
@@ -51,13 +50,3 @@ def ending(status: int) -> str:
         return signal.Signals(-status).name
     except ValueError:
         return f"signal {-status}"
-
-
-def error_line(kind: str, said: str, place: str = "") -> str:
-    """Return an error on one printable line of bounded length."""
-    end = f" ({place})" if place else ""
-    words = " ".join(said[: 20 * _LONGEST].split())
-    text = f"{kind}: {words}" if words else kind
-    text = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
-    room = _LONGEST - len(end)
-    return (text if len(text) <= room else text[: room - 1] + "…") + end

@@ -13,10 +13,11 @@ from typing import Any, Literal
 
 import psutil
 
-from rdbench.hosting.failures import CodecFailureError, error_line
+from rdbench.hosting.failures import CodecFailureError
 from rdbench.hosting.process import HostProcess
 from rdbench.keys import digest
 from rdbench.scratch import Scratch
+from rdbench.text import error_line
 from rdcodecs import Image
 from rdcodecs.codec import Direction
 from rdcodecs.description import CodecDescription

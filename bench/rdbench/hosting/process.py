@@ -22,11 +22,11 @@ from rdbench.hosting.failures import (
     CodecMemoryError,
     CodecTimeoutError,
     ending,
-    error_line,
     raised,
 )
 from rdbench.hosting.memory import MemoryWatch
 from rdbench.scratch import remove_tree
+from rdbench.text import error_line
 from rdbench.threads import thread_settings
 from rdcodecs import Image, wire
 from rdcodecs.process import informative_line
