@@ -22,9 +22,11 @@ NEVER = {
 """Package → those that it must not import."""
 
 METRICS = ("rdbench.metrics",)
-COMMAND_LINE = (*METRICS, "rdbench.commands", "rdbench.datasets", "rdbench.errors", "rdbench.progress")
-"""What the commands of rdtrain take from the harness besides: errors, the way a command is declared, how a time is
-written, and folders of images, which a training reads exactly as a measurement does."""
+COMMAND_LINE = (
+    *METRICS, "rdbench.commands", "rdbench.datasets", "rdbench.errors", "rdbench.progress", "rdbench.tables"
+)  # fmt: skip
+"""What the commands of rdtrain take from the harness besides: errors, the way a command is declared, how times and
+tables are written, and folders of images, which a training reads exactly as a measurement does."""
 
 
 @cache

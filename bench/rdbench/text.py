@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from rdbench.errors import BenchError
-from rdcodecs import CodecError
 
 LIMIT = 500
 """Most characters of a line that is shown or stored."""
@@ -170,7 +169,9 @@ def _safely(get: Callable[[], object], otherwise: str) -> str:
 
 
 def _is_for_the_user(error: BaseException) -> bool:
-    return issubclass(type(error), CodecError | BenchError)
+    # Nothing is a CodecError before rdcodecs is imported, which takes longer than most of what needs this module.
+    codec = sys.modules.get("rdcodecs.codec")
+    return issubclass(type(error), BenchError if codec is None else (BenchError, codec.CodecError))
 
 
 def _place(error: BaseException) -> str:

@@ -79,6 +79,7 @@ def _prepare(root: Path) -> _Place:
         "dataset": f"folder:{root / 'images'}",
         "metrics": ["psnr"],
         "anchor": "a",
+        "verify": False,  # it encodes once more
         "codecs": [codec | {"label": "a"}, codec | {"label": "b", "options": {"level": 1}}],
     }
     (root / "e.yaml").write_text(yaml.safe_dump(experiment))

@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import sqlite3
-import sys
 from collections.abc import Callable
 from concurrent.futures import Executor
 from io import StringIO
@@ -18,7 +17,6 @@ from PIL import Image as PILImage
 from rich.console import Console
 
 import faulty_codecs
-from rdbench import measure as measuring
 from rdbench import outputs
 from rdbench.cell import Cell
 from rdbench.experiment import Experiment
@@ -32,6 +30,15 @@ from rdbench.run import RunResult, run
 MakeExperiment = Callable[..., Experiment]
 Run = Callable[..., RunResult]
 QUANTIZER = f"{faulty_codecs.__file__}:Quantizer"
+BREAKABLE = """
+from pathlib import Path
+from faulty_codecs import Quantizer
+class Breakable(Quantizer):
+    def encode(self, image, rate):
+        if Path({switch!r}).exists():
+            raise RuntimeError("broken now")
+        return super().encode(image, rate)
+"""
 
 
 @pytest.fixture
@@ -200,23 +207,17 @@ def test_a_ledger_of_the_first_schema_is_brought_up_to_date(measure: Run, tmp_pa
     assert {cell.key: cell.metrics for cell in after.values() if cell.label == "R"} == exact
 
 
-def test_a_failure_never_takes_the_place_of_what_was_measured(
-    measure: Run, tmp_path: Path, console: Console, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_failure_never_takes_the_place_of_what_was_measured(measure: Run, tmp_path: Path, console: Console) -> None:
     out = tmp_path / "out"
-    measure(codecs=[entry()])
+    switch = tmp_path / "broken"
+    (tmp_path / "mine.py").write_text(BREAKABLE.format(switch=str(switch)))
+    mine = entry(codec=f"{tmp_path / 'mine.py'}:Breakable")
+    measure(codecs=[mine])
     before = cells_of(out)
-
-    def broken(*_: object) -> bytes:
-        raise RuntimeError("broken now")
-
-    monkeypatch.setattr(faulty_codecs.Quantizer, "encode", broken)
-    for module in [m for name, m in sys.modules.items() if name.endswith("_faulty_codecs")]:
-        monkeypatch.setattr(module.Quantizer, "encode", broken)
-    measuring._codec.cache_clear()
+    switch.touch()
     said(console)
     for changes in ({"force": True}, {"metrics": ["psnr", "flip"]}):
-        result = measure(codecs=[entry()], **changes)
+        result = measure(codecs=[mine], **changes)
         assert (result.measured, result.failed) == (0, 6)
         text = said(console)
         assert "failed: Q at 64 on img1.png: RuntimeError: broken now" in text

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from rdbench.errors import BenchError
-from rdbench.tables import write_table
 
 if TYPE_CHECKING:
     from rdbench.commands import Commands
@@ -53,6 +52,7 @@ def add_parser(commands: "Commands") -> None:
 def execute(options: argparse.Namespace) -> int:
     """Measure and print."""
     from rdbench.metrics import make_metric
+    from rdbench.tables import write_table
     from rdcodecs.fusion.codec import FusionCodec
     from rdtrain.ablation.measure import measure_ablations, measure_variants, print_means
     from rdtrain.commands.images import read_folder
