@@ -155,11 +155,11 @@ def _refuse_other_images(out: Path, cells: Sequence[Cell], dataset: str, plan: P
     """Keep what a folder shows of other images from being replaced.
 
     Raises:
-        BenchError: the folder shows results on other datasets, and none of the planned images.
+        BenchError: the folder shows results on other datasets, and holds none on the planned images.
     """
     shown = [cell for cell in cells if cell.in_tables]
     others = {cell.dataset for cell in shown} - {dataset}
-    if others and not any(cell.image_hash in plan.image_names for cell in shown):
+    if others and not any(cell.image_hash in plan.image_names for cell in cells):
         raise BenchError(
             f"'{out}' holds results on {', '.join(sorted(others))}: give those on {dataset} a folder "
             "of their own with --out"
