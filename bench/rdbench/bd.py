@@ -27,7 +27,7 @@ from rdbench.curves import (
     resolve_curve,
 )
 from rdbench.errors import BenchError, did_you_mean
-from rdbench.integrals import Method, interval_means
+from rdbench.integrals import Method, falls_at, interval_means
 from rdbench.records import metric_columns, with_curves
 
 Floats = npt.NDArray[np.float64]
@@ -60,7 +60,7 @@ class NoOverlapError(BDError):
 
 
 class NotMonotoneError(BDError):
-    """Quality does not grow with rate, or two points have the same rate."""
+    """Quality does not grow with rate, two points have the same rate, or the fit through the points turns back."""
 
 
 class ZeroRateError(BDError):
@@ -131,7 +131,8 @@ def bd_rate(
         TooFewPointsError: fewer than three points (four for cubic).
         ZeroRateError: a bpp of zero or below.
         NotFiniteError: an infinite or undefined point; `Curve.finite` leaves lossless ones out.
-        NotMonotoneError: quality does not strictly grow with rate.
+        NotMonotoneError: quality does not strictly grow with rate, or what interpolates it (``cubic`` and
+            ``akima`` may do so between points that all rise) turns back where both curves are.
         NoOverlapError: no quality in common.
         BDError: the curves are of different metrics, or have no image in common.
     """
@@ -284,9 +285,11 @@ class _Pair:
         self.sign = _sign(anchor.metric)
 
     def delta(self, kind: Kind) -> BDResult:
-        """Return the figure; raises `NoOverlapError`."""
+        """Return the figure; raises `NoOverlapError`, and `NotMonotoneError` for a fit that turns back."""
         anchor, test, sign = self.anchor, self.test, self.sign
         low, high, overlap = _overlap(kind, anchor, test)
+        for curve in (anchor, test):
+            _check_fit(kind, curve, low, high, self.method)
 
         import bjontegaard  # it imports pyplot, which takes longer than most commands run
 
@@ -415,6 +418,19 @@ def _overlap(kind: Kind, anchor: Curve, test: Curve) -> tuple[float, float, floa
     return low, high, (high - low) / float(max(a[-1], t[-1]) - min(a[0], t[0]))
 
 
+def _check_fit(kind: Kind, curve: Curve, low: float, high: float, method: Method) -> None:
+    """Raise where the interpolant falls between `low` and `high`: it would count the same quality or rate twice."""
+    quality, log_rate = _sign(curve.metric) * curve.quality, np.log10(curve.bpp)
+    x, y = (quality, log_rate) if kind == "rate" else (log_rate, quality)
+    place = float(falls_at(x[None], y[None], np.array([low]), np.array([high]), method)[0])
+    if not np.isnan(place):
+        where = f"{curve.metric} {_sign(curve.metric) * place:.4g}" if kind == "rate" else f"{10**place:.4g} bpp"
+        raise NotMonotoneError(
+            f"not monotone: the {method} fit of '{curve.name}' turns back at {where}, between points that do not; "
+            "use pchip, or more points"
+        )
+
+
 def _image_points(curve: Curve) -> _Points:
     if curve.image_bpp is None or curve.image_quality is None:
         raise BDError(f"'{curve.name}' has dataset means only")
@@ -431,14 +447,17 @@ def _batch(kind: Kind, anchor: _Points, test: _Points, method: Method) -> Floats
             usable &= (np.diff(quality, axis=1) > 0).all(axis=1) & (np.diff(bpp, axis=1) > 0).all(axis=1)
         log_rate = np.log10(np.where(bpp > 0, bpp, 1.0))
         axes.append((quality, log_rate) if kind == "rate" else (log_rate, quality))
-    (xa, ya), (xt, yt) = axes
+    (xa, _), (xt, _) = axes
     with np.errstate(invalid="ignore"):
         low, high = np.maximum(xa[:, 0], xt[:, 0]), np.minimum(xa[:, -1], xt[:, -1])
         usable &= low < high
     result = np.full(len(usable), np.nan)
     if usable.any():
         bounds = (low[usable], high[usable], method)
-        delta = interval_means(xt[usable], yt[usable], *bounds) - interval_means(xa[usable], ya[usable], *bounds)
+        curves = [(x[usable], y[usable]) for x, y in axes]
+        base, other = (interval_means(x, y, *bounds) for x, y in curves)
+        turns_back = [~np.isnan(falls_at(x, y, *bounds)) for x, y in curves]
+        delta = np.where(np.any(turns_back, axis=0), np.nan, other - base)
         result[usable] = 100 * (10**delta - 1) if kind == "rate" else delta
     return result
 

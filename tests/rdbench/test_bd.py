@@ -325,3 +325,37 @@ def test_nothing_heavy_is_imported_until_it_is_needed():
     env = {"PYTHONPATH": ":".join(sys.path)}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=env)
     assert not {"torch", "matplotlib", "scipy", "bjontegaard", "PIL"} & set(done.stdout.split())
+
+
+TURNS = [28.0, 34.0, 34.1, 34.2, 40.0]  # rising points; a cubic through them falls in the middle
+
+
+@pytest.mark.parametrize(
+    ("figure", "place"), [(bd_rate, r"psnr 3[0-9.]+"), (bd_quality, r"0\.[0-9]+ bpp")], ids=["rate", "quality"]
+)
+def test_a_cubic_that_turns_back_is_refused_with_its_place(figure, place):
+    bpp = [0.1, 0.2, 0.4, 0.8, 1.6]
+    quality = TURNS if figure is bd_quality else [28.0, 28.1, 34.0, 39.9, 40.0]
+    straight, bent = curve(bpp, [28, 31, 34, 37, 40.0], name="anchor"), curve(bpp, quality, name="bent")
+    for pair in ((straight, bent), (bent, straight)):
+        with pytest.raises(
+            NotMonotoneError, match=rf"not monotone: the cubic fit of 'bent' turns back at {place}, .* use pchip"
+        ):
+            figure(*pair, method="cubic")
+        assert np.isfinite(figure(*pair, method="pchip").value)
+
+
+def test_a_fit_that_turns_back_outside_of_the_overlap_does_no_harm():
+    bpp = [0.1, 0.2, 0.4, 0.8, 1.6]
+    bent = curve(bpp, TURNS, name="bent")
+    beyond = curve([1.0, 1.2, 1.4, 1.6], [34.5, 36, 38, 40.0], name="beyond")
+    assert np.isfinite(bd_quality(bent, beyond, method="cubic").value)
+
+
+def test_images_whose_cubic_turns_back_have_no_figure_of_their_own():
+    records = make_records({"a": (1, 0), "b": (0.8, 0)}, images=4, points=5)
+    bent = records["label"].eq("b") & records["image"].eq("img02.png")
+    records.loc[bent, "psnr"] = [28.0, 28.1, 32.0, 35.9, 36.0]
+    a, b = rd_curve(records, "a", "psnr"), rd_curve(records, "b", "psnr")
+    assert np.isnan(image_bd_rates(a, b, method="cubic")).tolist() == [False, False, True, False]
+    assert np.isfinite(image_bd_rates(a, b, method="pchip")).all()
