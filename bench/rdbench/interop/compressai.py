@@ -17,7 +17,7 @@ import numpy.typing as npt
 import pandas as pd
 
 import rdbench
-from rdbench.curves import Curve, CurveData, CurveError, curve_data, metric_info
+from rdbench.curves import Curve, CurveData, CurveError, curve_data, dataset_name, metric_info
 from rdbench.errors import BenchError
 from rdbench.files import read_text
 
@@ -72,6 +72,12 @@ class MeanPoints:
     def dataset(self) -> str:
         """Name of the dataset averaged over; empty where the file does not say."""
         return str(self.meta.get("dataset", ""))
+
+    @property
+    def planned(self) -> int:
+        """How many images the means are over; 0 where the file does not say."""
+        images = self.meta.get("n_images")
+        return images if isinstance(images, int) else 0
 
     @property
     def metrics(self) -> list[str]:
@@ -208,10 +214,9 @@ def export_compressai(records: pd.DataFrame, name: str) -> dict[str, Any]:
         raise CurveError(f"'{data.name}' has no metric of every image: there is nothing to export")
     finite = np.all([np.isfinite(values) for values in means.values()], axis=0)
     rates = data.rates[kept]
-    datasets = sorted(set(records["dataset"].dropna().astype(str))) if "dataset" in records.columns else []
     meta: dict[str, Any] = {"generator": f"rdbench {rdbench.__version__}", "n_images": int(rows.sum())}
-    if datasets:
-        meta["dataset"] = ", ".join(datasets)
+    if dataset := dataset_name(records):
+        meta["dataset"] = dataset
     if partial:
         meta["left_out_metrics"] = partial
     left_out = [*data.rates[~kept].tolist(), *rates[~finite].tolist()]

@@ -19,6 +19,7 @@ from rich.console import Console
 from formula_records import make_records
 from hostile_results import HOSTILE, IMAGE, LABEL, quiet, said
 from rdbench.cli import main
+from rdbench.curves import CurveError
 from rdbench.report import ReportError, write_report
 
 
@@ -176,7 +177,10 @@ def test_the_anchor_can_be_chosen(tmp_path: Path) -> None:
     records = make_records({"a": (1.0, 0.0), "b": (0.8, 0.0)})
     assert "-20.00 %" in Text(written(records, tmp_path / "r", anchor="a")).text
     assert "+25.00 %" in Text(written(records, tmp_path / "r", anchor="b")).text
-    assert "did you mean 'a'?" in Text(written(records, tmp_path / "r", anchor="aa")).text
+    page = (tmp_path / "r" / "report.html").read_bytes()
+    with pytest.raises(CurveError, match="unknown curve 'aa': did you mean 'a'"):
+        written(records, tmp_path / "r", anchor="aa")
+    assert (tmp_path / "r" / "report.html").read_bytes() == page
 
 
 def test_published_curves_are_drawn_as_such(tmp_path: Path) -> None:

@@ -1,0 +1,52 @@
+"""What a name on the command line means: a curve of a results folder, a file, or a published one."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from rdbench.curves import CurveData, CurveSource, all_curves, resolve_curve, with_plan
+from rdbench.errors import BenchError
+from rdbench.interop import import_compressai, load_published
+from rdbench.provenance import planned_cells, read_provenance
+from rdbench.records import curve_names, load_records
+
+
+def find_curve(name: str, results: Path) -> CurveSource:
+    """Return the curve that `name` means on the command line.
+
+    It is, whichever comes first: a curve or label of `results`, whatever characters are in it; a CompressAI results
+    JSON; a published curve; FOLDER:LABEL; a results folder with a single curve.
+
+    Raises:
+        BenchError: there is none, or a label has several and one must be chosen.
+    """
+    if (results / "records.csv").is_file():
+        records = load_records(results)
+        if name in {*curve_names(records), *records["label"]}:
+            return _curves(results, records)[resolve_curve(records, name)]
+    if name.endswith(".json"):
+        return import_compressai(name)
+    if name.startswith("published/"):
+        return load_published(name)
+    if (Path(name) / "records.csv").is_file():
+        curves = _curves(Path(name), load_records(name))
+        if len(curves) != 1:
+            raise BenchError(f"'{name}' has several curves: say {name}:LABEL with one of {', '.join(curves)}")
+        return next(iter(curves.values()))
+    folder, label = _split(name, results)
+    records = load_records(folder)
+    return _curves(folder, records)[resolve_curve(records, label)]
+
+
+def _split(name: str, results: Path) -> tuple[Path, str]:
+    """Return folder and label of FOLDER:LABEL; both may have colons in them."""
+    places = [i for i, char in enumerate(name) if char == ":"]
+    for place in places:
+        if (Path(name[:place]) / "records.csv").is_file():
+            return Path(name[:place]), name[place + 1 :]
+    return (Path(name[: places[-1]]), name[places[-1] + 1 :]) if places else (results, name)
+
+
+def _curves(folder: Path, records: pd.DataFrame) -> dict[str, CurveData]:
+    """Return every curve of a results folder by name; they know what the folder's run planned."""
+    return with_plan(all_curves(records), planned_cells(read_provenance(folder / "provenance.json")))
