@@ -14,8 +14,8 @@ from rdbench.records import curve_names, load_records
 def find_curve(name: str, results: Path) -> CurveSource:
     """Return the curve that `name` means on the command line.
 
-    It is, whichever comes first: a curve or label of `results`, whatever characters are in it; a CompressAI results
-    JSON; a published curve; FOLDER:LABEL; a results folder with a single curve.
+    It is, whichever comes first: a curve or label of `results`, whatever characters are in it; FOLDER:LABEL; a
+    CompressAI results JSON; a published curve; a results folder with a single curve.
 
     Raises:
         BenchError: there is none, or a label has several and one must be chosen.
@@ -24,27 +24,28 @@ def find_curve(name: str, results: Path) -> CurveSource:
         records = load_records(results)
         if name in {*curve_names(records), *records["label"]}:
             return _curves(results, records)[resolve_curve(records, name)]
-    if name.endswith(".json"):
+    named = _in_folder(name)
+    if named is None and name.endswith(".json"):
         return import_compressai(name)
-    if name.startswith("published/"):
+    if named is None and name.startswith("published/"):
         return load_published(name)
-    if (Path(name) / "records.csv").is_file():
+    if named is None and (Path(name) / "records.csv").is_file():
         curves = _curves(Path(name), load_records(name))
         if len(curves) != 1:
             raise BenchError(f"'{name}' has several curves: say {name}:LABEL with one of {', '.join(curves)}")
         return next(iter(curves.values()))
-    folder, label = _split(name, results)
+    before, _, after = name.rpartition(":")
+    folder, label = named or (Path(before) if before else results, after)
     records = load_records(folder)
     return _curves(folder, records)[resolve_curve(records, label)]
 
 
-def _split(name: str, results: Path) -> tuple[Path, str]:
-    """Return folder and label of FOLDER:LABEL; both may have colons in them."""
-    places = [i for i, char in enumerate(name) if char == ":"]
-    for place in places:
+def _in_folder(name: str) -> tuple[Path, str] | None:
+    """Return folder and label of FOLDER:LABEL, both of which may have colons in them; None where there is no folder."""
+    for place in (i for i, char in enumerate(name) if char == ":"):
         if (Path(name[:place]) / "records.csv").is_file():
             return Path(name[:place]), name[place + 1 :]
-    return (Path(name[: places[-1]]), name[places[-1] + 1 :]) if places else (results, name)
+    return None
 
 
 def _curves(folder: Path, records: pd.DataFrame) -> dict[str, CurveData]:

@@ -1,6 +1,7 @@
 """How often 95 % intervals of Bjøntegaard figures cover the truth: the table in docs/statistics.md.
 
-Run from the repository's root: `python tests/perf/interval_coverage.py` (some minutes; `--quick` for a rough one).
+Run from the repository's root: `python tests/perf/interval_coverage.py` (an hour; `--method jackknife-t --draws 200`
+is rough and quick).
 
 Two populations are made of the committed rows of results/kodak and results/aigc, for several pairs of codecs and
 metrics. *resampled*: the measured images themselves, drawn with replacement. *normal*: images whose log rates and
@@ -200,18 +201,20 @@ def main() -> None:
     """Print the coverage table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--draws", type=int, default=2000, help="samples of each population and size")
-    parser.add_argument("--quick", action="store_true", help="a tenth of the draws, the jackknife only")
+    parser.add_argument("--method", action="append", choices=METHODS, help="only this one; may be given again")
+    parser.add_argument("--kind", action="append", choices=get_args(Kind), help="only this figure")
     parser.add_argument("--each", action="store_true", help="also print every population's coverage")
     options = parser.parse_args()
-    methods = {"jackknife-t": METHODS["jackknife-t"]} if options.quick else METHODS
-    total = options.draws // (10 if options.quick else 1)
+    methods = {name: METHODS[name] for name in options.method or METHODS}
+    kinds = options.kind or get_args(Kind)
+    total = options.draws
     known_truths = {
-        kind: [(name, population, population.truth(kind)) for name, population in populations()]
-        for kind in get_args(Kind)
+        kind: [(name, population, population.truth(kind)) for name, population in populations()] for kind in kinds
     }
     print("| figure | method | images | coverage | lowest of all populations | truth below, above | none |")
     print("|:--|:--|--:|--:|--:|--:|--:|")
-    for kind, figure in (("rate", "BD-rate"), ("quality", "BD-quality")):
+    for kind in kinds:
+        figure = f"BD-{kind}"
         for method, (interval, share) in methods.items():
             for images in SIZES:
                 rows = []

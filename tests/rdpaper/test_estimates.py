@@ -6,6 +6,7 @@ import pytest
 from formula_records import make_records
 from rdbench.bd import BDError, NotMonotoneError, bd_quality
 from rdbench.curves import Curve, curve_data
+from rdbench.stats import jackknife_interval
 from rdpaper.estimates import (
     EstimateError,
     largest_saving,
@@ -14,7 +15,6 @@ from rdpaper.estimates import (
     rate_at_equal_quality,
     relative_quality,
 )
-from rdbench.stats import jackknife_interval
 
 
 def pair(labels, **options):
