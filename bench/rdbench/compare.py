@@ -246,18 +246,20 @@ def _compare(
         return Comparison(base.name, new.name, metric, notes=(str(error),), **known)
     notes = list(found)
     figures: list[BDResult | None] = []
-    overlap = np.nan
+    errors: dict[str, BDError] = {}
     calculations: tuple[tuple[str, Callable[..., BDResult]], ...] = (("BD-rate", bd_rate), ("BD-quality", bd_quality))
     for name, figure in calculations:
         try:
             result = figure(anchor, test, method=method, interval=interval)
+        except BDError as error:
+            errors[name] = error
+            figures.append(None)
+        else:
             notes += result.notes
             figures.append(result)
-        except BDError as error:
-            notes.append(f"{name}: {error}")
-            figures.append(None)
-            if isinstance(error, NoOverlapError) and figure is bd_rate:
-                overlap = 0.0
+    same = len({str(error) for error in errors.values()}) == 1 < len(errors)
+    notes += [str(error) if same else f"{name}: {error}" for name, error in errors.items()]
+    overlap = 0.0 if isinstance(errors.get("BD-rate"), NoOverlapError) else np.nan
     if figures[0] is not None:
         overlap = figures[0].overlap
     by_image: dict[str, float] = {}

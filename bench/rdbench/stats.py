@@ -51,7 +51,11 @@ def jackknife_interval(value: float, without: Floats, *, percent: bool = False) 
         return np.nan, np.nan, f"no interval: it needs {MIN_IMAGES} images, there are {images}"
     undefined = int(np.isnan(without).sum())
     if undefined or not np.isfinite(value):
-        return np.nan, np.nan, f"no interval: there is no figure without one of {undefined} of the {images} images"
+        return (
+            np.nan,
+            np.nan,
+            f"no interval: with one image less there is no figure, for {undefined} of the {images} images",
+        )
     centre, others = (np.log1p(np.asarray(v) / 100) if percent else np.asarray(v) for v in (value, without))
     error = math.sqrt(float(np.square(others - others.mean()).sum()))
     low, high = (float(centre) + side * student_t(images - 1) * error for side in (-1, 1))

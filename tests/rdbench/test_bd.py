@@ -241,7 +241,7 @@ def test_an_interval_is_withheld_where_the_figure_hangs_on_one_image():
     result = bd_rate(rd_curve(records, "a", "psnr"), rd_curve(records, "b", "psnr"))
     assert np.isfinite(result.value)
     assert np.isnan([result.low, result.high]).all()
-    assert result.notes[-1] == "BD-rate: no interval: there is no figure without one of 1 of the 6 images"
+    assert result.notes[-1] == "BD-rate: no interval: with one image less there is no figure, for 1 of the 6 images"
 
 
 def test_curves_of_different_images_meet_on_the_common_ones():

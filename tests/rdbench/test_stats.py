@@ -51,7 +51,7 @@ def test_no_interval_below_six_images(images):
 def test_no_interval_where_one_image_decides_whether_there_is_a_figure():
     low, high, why = jackknife_interval(1.0, np.array([1.0, 2, np.nan, 1, 2, np.nan, 1]))
     assert np.isnan([low, high]).all()
-    assert why == "no interval: there is no figure without one of 2 of the 7 images"
+    assert why == "no interval: with one image less there is no figure, for 2 of the 7 images"
 
 
 @pytest.mark.parametrize(

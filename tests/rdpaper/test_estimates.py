@@ -98,7 +98,7 @@ def test_an_interval_that_hangs_on_one_image_is_withheld():
     assert np.isfinite(found.low)
     found = largest_saving(curve_data(frame, "a"), curve_data(frame, "b"), "lpips_alex")
     assert np.isnan(found.low)
-    assert "no interval: there is no figure without one of 1 of the 6 images" in found.notes
+    assert "no interval: with one image less there is no figure, for 1 of the 6 images" in found.notes
 
 
 def decodes(change):
