@@ -163,15 +163,6 @@ def test_the_overlap_is_the_share_of_the_joint_range():
     assert not any("share only" in note for note in bd_rate(curve(), curve()).notes)
 
 
-@pytest.fixture
-def noisy():
-    records = make_records({"a": (1, 0), "b": (0.8, 0.1)}, images=8, points=5, noise=0.03, seed=5)
-    random = np.random.default_rng(1)
-    records["psnr"] += random.normal(0, 0.15, len(records))
-    records["lpips_alex"] *= random.uniform(0.97, 1.03, len(records))
-    return records
-
-
 @pytest.mark.parametrize("method", ["pchip", "akima", "cubic"])
 @pytest.mark.parametrize("metric", ["psnr", "lpips_alex"])
 def test_the_interval_is_that_of_a_paired_jackknife(noisy, method, metric):

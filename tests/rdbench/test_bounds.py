@@ -17,16 +17,6 @@ ROOT = Path(__file__).parents[2]
 ANYTHING = Accepted(overlap=0, coverage=0)
 
 
-@pytest.fixture
-def base():
-    return make_records({"vtm": (1, 0)}, images=8)
-
-
-@pytest.fixture
-def new():
-    return make_records({"ours": (0.8, 0)}, images=8)
-
-
 def failures(text, found, accepted=None):
     return Bound.parse(text).failures(found, accepted)
 

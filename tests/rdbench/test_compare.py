@@ -13,16 +13,6 @@ from rdbench.interop import load_published
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.fixture
-def base():
-    return make_records({"vtm": (1, 0)}, images=8)
-
-
-@pytest.fixture
-def new():
-    return make_records({"ours": (0.8, 0)}, images=8)
-
-
 def test_the_figures_are_those_of_the_two_curves(base, new):
     (psnr,) = compare(base, "vtm", new, "ours", ["psnr"])
     assert (psnr.base, psnr.new, psnr.metric, psnr.n_images) == ("vtm", "ours", "psnr", 8)
@@ -132,15 +122,6 @@ def test_curves_of_one_label_are_compared_by_name():
     assert psnr.decode_ratio == pytest.approx(1.5)
     with pytest.raises(CurveError, match="several curves"):
         compare(pd.concat([records]), "fusion", records, "fusion, 5 steps")
-
-
-@pytest.fixture
-def noisy():
-    records = make_records({"a": (1, 0), "b": (0.8, 0.1)}, images=8, points=5, noise=0.03, seed=5)
-    random = np.random.default_rng(1)
-    records["psnr"] += random.normal(0, 0.15, len(records))
-    records["lpips_alex"] *= random.uniform(0.97, 1.03, len(records))
-    return records
 
 
 def test_the_table_has_a_row_for_every_curve_and_metric(noisy):
