@@ -161,7 +161,8 @@ def bca(population: Population, samples: Floats, kind: Kind, random: np.random.G
     share = np.clip((values < value[:, None]).mean(axis=1), 1 / RESAMPLES, 1 - 1 / RESAMPLES)
     bias = ndtri(share)
     away = np.nanmean(without := _without(population, samples, kind), axis=1, keepdims=True) - without
-    acceleration = (away**3).sum(axis=1) / (6 * np.square(away).sum(axis=1) ** 1.5)
+    with np.errstate(invalid="ignore"):  # without an image there may be no figure: then there is no interval
+        acceleration = (away**3).sum(axis=1) / (6 * np.square(away).sum(axis=1) ** 1.5)
     ends = []
     for z in (ndtri(0.025), ndtri(0.975)):
         level = ndtr(bias + (bias + z) / (1 - acceleration * (bias + z)))

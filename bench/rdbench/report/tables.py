@@ -154,7 +154,7 @@ def _bd_row(comparison: Comparison, bar: dict[str, float] | None, sign_p: float)
         "rate_side": _side(rate),
         "own": format_figure(own, ".2f", " %") if own.n_images else "",
         "own_interval": format_interval(own, ".2f"),
-        "own_side": _side(own) if own.n_images else "",
+        "own_side": "" if math.isnan(own.low) else _side(own),
         "own_images": f"{own.n_images}/{own.of}" if own.n_images else "",
         "overlap": f"{rate.overlap:.0%}" if rate else "",
         "low_overlap": bool(rate and rate.overlap < MIN_OVERLAP),

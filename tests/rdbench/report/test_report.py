@@ -183,6 +183,21 @@ def test_the_anchor_can_be_chosen(tmp_path: Path) -> None:
     assert (tmp_path / "r" / "report.html").read_bytes() == page
 
 
+def test_how_much_of_the_plan_is_measured_stands_at_the_top(tmp_path: Path) -> None:
+    folder = tmp_path / "r"
+    folder.mkdir()
+    records = make_records({"a": (1.0, 0.0), "b": (0.8, 0.0)}, images=6)
+    records.loc[(records["label"] == "b") & (records["image"] == "img00.png"), "error"] = "boom"
+    plan = {"planned": {"images": 6, "cells": {"a": 24, "b": 24, "vtm": 24}}}
+    (folder / "provenance.json").write_text(json.dumps(plan))
+    assert "44 of 72 planned cells; not complete: b, vtm" in Text(written(records, folder)).text
+    plan["planned"]["cells"] = {"a": 24}
+    (folder / "provenance.json").write_text(json.dumps(plan))
+    assert "all planned cells" in Text(written(records, folder)).text
+    (folder / "provenance.json").write_text('{"planned": {"cells": {"a": "many"}}}')
+    assert "planned cells" not in Text(written(records, folder)).text
+
+
 def test_published_curves_are_drawn_as_such(tmp_path: Path) -> None:
     records = make_records({"vtm": (1.0, 5.0)})
     page = written(records, tmp_path / "r", overlays=["published/compressai-kodak/vtm", "published/none"])
