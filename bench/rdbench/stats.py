@@ -12,7 +12,7 @@ import numpy.typing as npt
 Floats = npt.NDArray[np.float64]
 
 MIN_IMAGES = 6
-"""Fewest images for an interval: with fewer, no method tried covers what it promises."""
+"""Fewest images for an interval: of fewer it is so wide that it says nothing."""
 LEVEL = 0.95
 
 
