@@ -87,11 +87,11 @@ def planned_cells(provenance: Mapping[str, Any]) -> tuple[int, dict[str, int]]:
     """
     images = len(_entries(_entries(provenance, "dataset"), "images"))
     points = {
-        label: what["points"]
+        label: len({canonical_json(point) for point in what["points"]})
         for label, what in _entries(provenance, "tables").items()
         if isinstance(what, dict) and isinstance(what.get("points"), list)
     }
-    return images, {label: images * len(each) for label, each in points.items()} if images else {}
+    return images, {label: images * count for label, count in points.items()} if images else {}
 
 
 def metric_digests(provenance: Mapping[str, Any]) -> dict[str, str]:

@@ -12,6 +12,7 @@ from rdbench.bounds import Accepted, Bound, BoundError
 from rdbench.compare import Comparison, compare, compare_curves
 from rdbench.curves import CurveError, curve_data, with_plan
 from rdbench.interop import load_published
+from rdbench.provenance import planned_cells
 
 ROOT = Path(__file__).parents[2]
 ANYTHING = Accepted(overlap=0, coverage=0)
@@ -165,12 +166,29 @@ def test_images_without_rows_are_missing(base, new):
 
 
 def test_what_was_planned_and_never_measured_is_missing(base, new):
-    plan = {"images": 10, "cells": {"ours": 64}}
-    curves = with_plan({"ours": curve_data(new, "ours")}, plan)
+    curves = with_plan({"ours": curve_data(new, "ours")}, (10, {"ours": 64}))
     (found,) = compare_curves(curve_data(base, "vtm"), curves["ours"], ["psnr"])
     assert found.coverage == pytest.approx(0.5), "32 of 64 cells, 8 of 10 images"
-    for damaged in (None, "text", {"images": "ten", "cells": 3}, {"cells": {"ours": 0}}):
-        assert with_plan({"ours": curve_data(new, "ours")}, damaged)["ours"].measured == 1
+    assert with_plan({"ours": curve_data(new, "ours")}, (0, {}))["ours"].measured == 1, "the plan is not known"
+
+
+@pytest.mark.parametrize(
+    ("provenance", "plan"),
+    [
+        ({}, (0, {})),
+        ({"dataset": "text", "tables": [1]}, (0, {})),
+        ({"dataset": {"images": {"a": "1", "b": "2"}}, "tables": {"x": 3, "y": {"points": "z"}}}, (2, {})),
+        (
+            {
+                "dataset": {"images": {"a": "1", "b": "2"}},
+                "tables": {"x": {"points": [[1, "{}"], [2, "{}"], [3, "{}"]]}},
+            },
+            (2, {"x": 6}),
+        ),
+    ],
+)
+def test_what_was_planned_is_read_from_provenance(provenance, plan):
+    assert planned_cells(provenance) == plan
 
 
 def test_images_that_nothing_can_be_said_of_may_decide(base, new):

@@ -14,6 +14,7 @@ from PIL import Image as PILImage
 import faulty_codecs
 from formula_records import make_records
 from rdbench.cli import main
+from rdbench.provenance import planned_cells
 
 QUANTIZER = f"{faulty_codecs.__file__}:Quantizer"
 Rows = list[dict[str, str]]
@@ -227,10 +228,10 @@ def test_a_gate_fails_where_it_cannot_be_told(results: Path, tmp_path: Path, cap
 
 def test_a_gate_counts_what_the_run_planned(results: Path, capfd: pytest.CaptureFixture[str]) -> None:
     provenance = json.loads((results / "provenance.json").read_text())
-    assert provenance["planned"] == {"images": 3, "cells": {"coarse": 12, "fine": 12}}
+    assert planned_cells(provenance) == (3, {"coarse": 12, "fine": 12})
     gate = ["compare", "coarse", "fine", "--results", str(results), "--fail-if", "bd_rate(psnr) > 0"]
     assert main(gate) == 0
-    provenance["planned"]["cells"]["fine"] = 24
+    provenance["tables"]["fine"]["points"] += [[rate, "{}"] for rate in (1, 2, 3, 4)]
     (results / "provenance.json").write_text(json.dumps(provenance))
     assert main(gate) == 3
     assert "coverage is 0.5 of what was planned" in capfd.readouterr().out

@@ -188,13 +188,14 @@ def test_how_much_of_the_plan_is_measured_stands_at_the_top(tmp_path: Path) -> N
     folder.mkdir()
     records = make_records({"a": (1.0, 0.0), "b": (0.8, 0.0)}, images=6)
     records.loc[(records["label"] == "b") & (records["image"] == "img00.png"), "error"] = "boom"
-    plan = {"planned": {"images": 6, "cells": {"a": 24, "b": 24, "vtm": 24}}}
+    points = [[rate, "{}"] for rate in range(4)]
+    images = {f"img{i:02d}.png": f"hash{i}" for i in range(6)}
+    plan = {"dataset": {"images": images}, "tables": {label: {"points": points} for label in ("a", "b", "vtm")}}
     (folder / "provenance.json").write_text(json.dumps(plan))
     assert "44 of 72 planned cells; not complete: b, vtm" in Text(written(records, folder)).text
-    plan["planned"]["cells"] = {"a": 24}
-    (folder / "provenance.json").write_text(json.dumps(plan))
+    (folder / "provenance.json").write_text(json.dumps(plan | {"tables": {"a": {"points": points}}}))
     assert "all planned cells" in Text(written(records, folder)).text
-    (folder / "provenance.json").write_text('{"planned": {"cells": {"a": "many"}}}')
+    (folder / "provenance.json").write_text(json.dumps(plan | {"tables": {"a": {"points": "many"}}}))
     assert "planned cells" not in Text(written(records, folder)).text
 
 
