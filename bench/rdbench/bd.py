@@ -9,42 +9,26 @@ et al., "The Bjøntegaard Bible: why your way of comparing video codecs may be w
 Processing, 2024.
 """
 
-import functools
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
-from rdbench.curves import (
-    Curve,
-    CurveError,
-    CurveSource,
-    all_curves,
-    metric_info,
-    resolve_curve,
-)
+from rdbench.curves import Curve, CurveSource, metric_info
 from rdbench.errors import BenchError, did_you_mean
-from rdbench.integrals import Method, interval_means
-from rdbench.records import metric_columns, with_curves
+from rdbench.integrals import Method, falls_at, interval_means
+from rdbench.stats import MIN_IMAGES, jackknife_interval, leave_one_out
 
 Floats = npt.NDArray[np.float64]
 Kind = Literal["rate", "quality"]
-_Points = tuple[Floats, Floats]
+Points = tuple[Floats, Floats]
 """bpp and quality (negated where lower is better) of a batch of curves, each of shape (B, P)."""
 
-RESAMPLES = 1000
 MIN_POINTS = {"pchip": 3, "akima": 3, "cubic": 4}
 """Fewest points a method takes. Two would do for a straight line between them, which says little."""
 MIN_OVERLAP = 0.75
 """A figure from curves that share less of their range than this carries a warning."""
-MIN_IMAGES = 3
-"""Fewest images for a confidence interval."""
-MAX_DROPPED = 0.05
-"""Share of resamples that may be unusable before the interval is withheld."""
-_CHUNK = 4_000_000
 
 
 class BDError(BenchError):
@@ -60,7 +44,7 @@ class NoOverlapError(BDError):
 
 
 class NotMonotoneError(BDError):
-    """Quality does not grow with rate, or two points have the same rate."""
+    """Quality does not grow with rate, two points have the same rate, or the fit through the points turns back."""
 
 
 class ZeroRateError(BDError):
@@ -108,39 +92,33 @@ class BDResult:
     notes: tuple[str, ...] = ()
 
 
-def bd_rate(
-    anchor: Curve, test: Curve, *, method: Method = "pchip", resamples: int = RESAMPLES, seed: int = 0
-) -> BDResult:
+def bd_rate(anchor: Curve, test: Curve, *, method: Method = "pchip", interval: bool = True) -> BDResult:
     """Return the mean rate difference at equal quality, in percent: negative where `test` needs fewer bits.
 
     The difference of log rate is averaged over the quality both curves reach. Curves of known images are
-    first restricted to their common ones. The 95 % confidence interval is that of a percentile bootstrap over
-    these images, paired: each resample averages both curves over the same images. It covers what another
-    choice of images from the same population would change, nothing else. It needs three images, and is
-    withheld (NaN, with a note) where more than 5 % of the resamples are not monotone or do not overlap; fewer
-    such are dropped.
+    first restricted to their common ones. The 95 % confidence interval is `jackknife_interval` over these images,
+    paired: each is left out of both curves at once. It needs six images, and is withheld (NaN, with a note) where
+    the curves without one of the images are not monotone or do not overlap.
 
     Args:
         anchor: the curve to compare against.
         test: the curve to compare.
         method: ``pchip``, ``akima``, or ``cubic`` (one cubic through all points).
-        resamples: number of bootstrap resamples; 0 for no interval.
-        seed: of the resampling.
+        interval: whether to compute the interval.
 
     Raises:
         TooFewPointsError: fewer than three points (four for cubic).
         ZeroRateError: a bpp of zero or below.
         NotFiniteError: an infinite or undefined point; `Curve.finite` leaves lossless ones out.
-        NotMonotoneError: quality does not strictly grow with rate.
+        NotMonotoneError: quality does not strictly grow with rate, or what interpolates it (``cubic`` and
+            ``akima`` may do so between points that all rise) turns back where both curves are.
         NoOverlapError: no quality in common.
         BDError: the curves are of different metrics, or have no image in common.
     """
-    return _Pair(anchor, test, method, resamples, seed).delta("rate")
+    return _Pair(anchor, test, method, interval).delta("rate")
 
 
-def bd_quality(
-    anchor: Curve, test: Curve, *, method: Method = "pchip", resamples: int = RESAMPLES, seed: int = 0
-) -> BDResult:
+def bd_quality(anchor: Curve, test: Curve, *, method: Method = "pchip", interval: bool = True) -> BDResult:
     """Return the mean quality difference at equal rate, in the metric's own units: BD-PSNR, BD-LPIPS ...
 
     The sign is that of the difference test minus anchor in the metric's own units. So positive BD-PSNR is
@@ -151,14 +129,16 @@ def bd_quality(
     Raises:
         BDError: as for `bd_rate`.
     """
-    return _Pair(anchor, test, method, resamples, seed).delta("quality")
+    return _Pair(anchor, test, method, interval).delta("quality")
 
 
 def image_bd_rates(anchor: Curve, test: Curve, *, method: Method = "pchip") -> Floats:
     """Return the BD-rate of each image on its own, in percent, for two curves over the same images.
 
     Returns:
-        Shape (N,); NaN where an image's own curves are not monotone, do not overlap, or are infinite.
+        Shape (N,). Infinite where an image's curves share no quality and it is clear who is ahead: `inf` where
+        `test` is worse at every rate that both reach, `-inf` where it is better. NaN where an image's curves are
+        not monotone or not finite, or share neither quality nor rate.
 
     Raises:
         BDError: the curves are not over the same images, or have too few points.
@@ -167,112 +147,84 @@ def image_bd_rates(anchor: Curve, test: Curve, *, method: Method = "pchip") -> F
         raise BDError(f"'{anchor.name}' and '{test.name}' are not known image by image for the same images")
     for curve in (anchor, test):
         _check_count(curve, method)
-    return _batch("rate", _image_points(anchor), _image_points(test), method)
+    base, other = _image_points(anchor), _image_points(test)
+    values = batch_deltas("rate", base, other, method)
+    for ahead, behind, sign in ((base, other, np.inf), (other, base, -np.inf)):
+        values[np.isnan(values) & _never_reaches(ahead, behind)] = sign
+    return values
 
 
-def bd_table(
-    records: pd.DataFrame,
-    anchor: str | CurveSource,
-    metrics: Sequence[str] | None = None,
-    *,
-    method: Method = "pchip",
-    resamples: int = RESAMPLES,
-    seed: int = 0,
-) -> pd.DataFrame:
-    """Return the table of bd.csv: every curve of the records against the anchor, by every metric.
+def _never_reaches(ahead: Points, behind: Points) -> npt.NDArray[np.bool_]:
+    """Return for which rows every quality of `behind` is below all of `ahead`, at rates where `ahead` has some."""
+    apart = behind[1].max(axis=1) <= ahead[1].min(axis=1)
+    return np.asarray(apart & (behind[0].max(axis=1) >= ahead[0].min(axis=1)), dtype=bool)
 
-    Each pair is averaged over the images that both curves have. Lossless points are left out and noted. Where
-    a figure cannot be had its cell is NaN and `note` says why; a note also stands beside a figure to be read
-    with care.
 
-    Args:
-        records: rows as of records.csv.
-        anchor: a curve's name (or label, where it has one curve), or a published table.
-        metrics: names; by default every metric in the records.
-        method: the interpolation.
-        resamples: number of bootstrap resamples; 0 for no intervals.
-        seed: of the resampling.
+@dataclass(frozen=True)
+class ImageMean:
+    """The mean over images of the BD-rate of each image on its own: what JVET, AOM and JPEG report.
 
-    Returns:
-        Columns anchor, label (the curve's name), metric, unit, method, n_images; bd_rate, bd_rate_low,
-        bd_rate_high (percent), bd_rate_overlap (0 to 1); bd_quality, bd_quality_low, bd_quality_high (in
-        `unit`), bd_quality_percent, bd_quality_overlap; note.
-
-    Raises:
-        CurveError: the anchor or a metric does not exist.
+    Attributes:
+        value: the mean, in percent; NaN where no image has one.
+        low: lower end of its 95 % interval; NaN where there is none.
+        high: its upper end.
+        n_images: images that have a BD-rate of their own, over which the mean is.
+        of: images that were compared.
     """
-    frame = with_curves(records)
-    sources: dict[str, CurveSource] = dict(all_curves(frame))
-    base = sources.pop(resolve_curve(frame, anchor)) if isinstance(anchor, str) else anchor
-    rows = []
-    for name in metrics if metrics is not None else metric_columns(frame):
-        unit = _unit("quality", name)
-        for source in sources.values():
-            row: dict[str, Any] = {"anchor": base.name, "label": source.name, "metric": name, "unit": unit}
-            rows.append(row | _table_row(base, source, name, method, resamples, seed))
-    return pd.DataFrame(rows, columns=_TABLE_COLUMNS)
+
+    value: float
+    low: float
+    high: float
+    n_images: int
+    of: int
 
 
-_TABLE_COLUMNS = [
-    *("anchor", "label", "metric", "unit", "method", "n_images"),
-    *("bd_rate", "bd_rate_low", "bd_rate_high", "bd_rate_overlap"),
-    *("bd_quality", "bd_quality_low", "bd_quality_high", "bd_quality_percent", "bd_quality_overlap", "note"),
-]
+NO_IMAGES = ImageMean(np.nan, np.nan, np.nan, 0, 0)
+
+
+def image_mean(values: Floats) -> ImageMean:
+    """Return the mean of the images' own BD-rates (`image_bd_rates`), over those that are finite."""
+    known = values[np.isfinite(values)]
+    if not known.size:
+        return ImageMean(np.nan, np.nan, np.nan, 0, len(values))
+    value = float(known.mean())
+    low, high = (np.nan, np.nan)
+    if len(known) > 1:
+        low, high, _ = jackknife_interval(value, leave_one_out(known), percent=True)
+    return ImageMean(value, low, high, len(known), len(values))
 
 
 def paired_curves(base: CurveSource, test: CurveSource, metric: str) -> tuple[Curve, Curve, tuple[str, ...]]:
     """Return the curves of two sources over their common images, without lossless points, and notes on both.
 
+    A note is on the curve that lacks something, not on the one that is restricted with it.
+
     Raises:
         CurveError: one has no such curve.
         BDError: they have no image in common.
     """
-    curves = list(_common(base.curve(metric), test.curve(metric)))
+    own = base.curve(metric), test.curve(metric)
     notes = []
-    for i, curve in enumerate(curves):
-        finite = curve.finite()
-        if lost := len(curve.bpp) - len(finite.bpp):
-            notes.append(f"{lost} lossless point{'s' * (lost > 1)} of '{curve.name}' left out")
+    for curve in own:
         if curve.left_out:
             rates = ", ".join(f"{rate:g}" for rate in curve.left_out)
             notes.append(f"rate {rates} of '{curve.name}' left out: too few images have it")
         if curve.images and curve.n_images < curve.attempted:
             notes.append(f"{curve.n_images} of {curve.attempted} images of '{curve.name}'")
-        curves[i] = finite
-    return curves[0], curves[1], tuple(notes)
-
-
-def _table_row(
-    base: CurveSource, test: CurveSource, metric: str, method: Method, resamples: int, seed: int
-) -> dict[str, Any]:
-    row: dict[str, Any] = {"method": method, "n_images": 0}
-    notes: list[str] = []
-    try:
-        anchor, curve, found = paired_curves(base, test, metric)
-        notes += found
-        row["n_images"] = max(anchor.n_images, curve.n_images)
-        pair = _Pair(anchor, curve, method, resamples, seed)
-    except (BDError, CurveError) as error:
-        return row | {"note": "; ".join([*notes, str(error)])}
-    figures: tuple[tuple[str, Kind], ...] = (("bd_rate", "rate"), ("bd_quality", "quality"))
-    for name, kind in figures:
-        try:
-            result = pair.delta(kind)
-        except BDError as error:
-            notes.append(str(error))
-            continue
-        row |= {name: result.value, f"{name}_low": result.low, f"{name}_high": result.high}
-        row[f"{name}_overlap"] = result.overlap
-        if kind == "quality":
-            row["bd_quality_percent"] = result.percent
-        notes += result.notes
-    return row | {"note": "; ".join(dict.fromkeys(notes))}
+    curves = _common(*own)
+    if curves[0].images and curves[0].n_images < min(curve.n_images for curve in own):
+        notes.append(f"{curves[0].n_images} images in common")
+    finite = [curve.finite() for curve in curves]
+    for curve, kept in zip(curves, finite, strict=True):
+        if lost := len(curve.bpp) - len(kept.bpp):
+            notes.append(f"{lost} lossless point{'s' * (lost > 1)} of '{curve.name}' left out")
+    return finite[0], finite[1], tuple(notes)
 
 
 class _Pair:
-    """Two curves made comparable; both deltas of them share one set of resamples."""
+    """Two curves made comparable."""
 
-    def __init__(self, anchor: Curve, test: Curve, method: Method, resamples: int, seed: int) -> None:
+    def __init__(self, anchor: Curve, test: Curve, method: Method, interval: bool) -> None:
         if method not in get_args(Method):
             raise BDError(did_you_mean("BD method", method, get_args(Method)))
         if anchor.metric != test.metric:
@@ -280,13 +232,15 @@ class _Pair:
         self.anchor, self.test = _common(anchor, test)
         for curve in (self.anchor, self.test):
             _check(curve, method)
-        self.method, self.resamples, self.seed = method, resamples, seed
+        self.method, self.interval = method, interval
         self.sign = _sign(anchor.metric)
 
     def delta(self, kind: Kind) -> BDResult:
-        """Return the figure; raises `NoOverlapError`."""
+        """Return the figure; raises `NoOverlapError`, and `NotMonotoneError` for a fit that turns back."""
         anchor, test, sign = self.anchor, self.test, self.sign
         low, high, overlap = _overlap(kind, anchor, test)
+        for curve in (anchor, test):
+            _check_fit(kind, curve, low, high, self.method)
 
         import bjontegaard  # it imports pyplot, which takes longer than most commands run
 
@@ -302,7 +256,7 @@ class _Pair:
             mean = float(interval_means(x[None], y[None], *bounds, self.method)[0])
             percent = sign * 100 * value / mean if mean > 0 else np.nan
 
-        ends, note = self._interval(kind)
+        low, high, note = self._interval(kind, value)
         notes = [note] if note else []
         if overlap < MIN_OVERLAP:
             shared = "quality" if kind == "rate" else "rate"
@@ -315,8 +269,8 @@ class _Pair:
             metric=anchor.metric,
             value=value,
             unit=_unit(kind, anchor.metric),
-            low=ends[0],
-            high=ends[1],
+            low=low,
+            high=high,
             percent=percent,
             overlap=overlap,
             n_images=max(anchor.n_images, test.n_images),
@@ -324,35 +278,20 @@ class _Pair:
             notes=tuple(notes),
         )
 
-    @functools.cached_property
-    def _resampled(self) -> tuple[_Points, _Points]:
-        """The mean curves of every resample: bpp and signed quality, each of shape (resamples, P)."""
-        tables = [*_image_points(self.anchor), *_image_points(self.test)]
-        weights = _weights(self.anchor.n_images, self.resamples, self.seed)
-        means = np.concatenate([part @ np.hstack(tables) for part in weights])
-        a, b, c, d = np.split(means, np.cumsum([table.shape[1] for table in tables])[:-1], axis=1)
-        return (a, b), (c, d)
-
-    def _interval(self, kind: Kind) -> tuple[tuple[float, float], str]:
+    def _interval(self, kind: Kind, value: float) -> tuple[float, float, str]:
         """Return the ends of the 95 % interval, and why there is none where there is none."""
-        none = (np.nan, np.nan)
-        if self.resamples == 0:
-            return none, ""
+        if not self.interval:
+            return np.nan, np.nan, ""
         if self.anchor.image_bpp is None or self.test.image_bpp is None:
-            return none, "no interval: dataset means only"
-        images = self.anchor.n_images
-        if images < MIN_IMAGES:
-            return none, f"no interval: it needs {MIN_IMAGES} images, there are {images}"
-        values = _batch(kind, *self._resampled, self.method)
-        usable = values[~np.isnan(values)]
-        dropped = len(values) - len(usable)
-        if dropped > MAX_DROPPED * len(values):
-            unusable = f"{dropped} of {len(values)} resamples are not monotone or do not overlap"
-            return none, f"BD-{kind}: no interval, {unusable}"
+            return np.nan, np.nan, "no interval: dataset means only"
+        if self.anchor.n_images < 2:
+            return jackknife_interval(value, np.full(self.anchor.n_images, value))
+        (a, b), (c, d) = (map(leave_one_out, _image_points(curve)) for curve in (self.anchor, self.test))
+        without = batch_deltas(kind, (a, b), (c, d), self.method)
         if kind == "quality":
-            usable = self.sign * usable
-        low, high = np.percentile(usable, [2.5, 97.5])
-        return (float(low), float(high)), ""
+            without = self.sign * without
+        low, high, note = jackknife_interval(value, without, percent=kind == "rate")
+        return low, high, f"BD-{kind}: {note}" if note and self.anchor.n_images >= MIN_IMAGES else note
 
 
 def _unit(kind: Kind, metric: str) -> str:
@@ -415,14 +354,31 @@ def _overlap(kind: Kind, anchor: Curve, test: Curve) -> tuple[float, float, floa
     return low, high, (high - low) / float(max(a[-1], t[-1]) - min(a[0], t[0]))
 
 
-def _image_points(curve: Curve) -> _Points:
+def _check_fit(kind: Kind, curve: Curve, low: float, high: float, method: Method) -> None:
+    """Raise where the interpolant falls between `low` and `high`: it would count the same quality or rate twice."""
+    quality, log_rate = _sign(curve.metric) * curve.quality, np.log10(curve.bpp)
+    x, y = (quality, log_rate) if kind == "rate" else (log_rate, quality)
+    place = float(falls_at(x[None], y[None], np.array([low]), np.array([high]), method)[0])
+    if not np.isnan(place):
+        where = f"{curve.metric} {_sign(curve.metric) * place:.4g}" if kind == "rate" else f"{10**place:.4g} bpp"
+        raise NotMonotoneError(
+            f"not monotone: the {method} fit of '{curve.name}' turns back at {where}, between points that do not; "
+            "use pchip, or more points"
+        )
+
+
+def _image_points(curve: Curve) -> Points:
     if curve.image_bpp is None or curve.image_quality is None:
         raise BDError(f"'{curve.name}' has dataset means only")
     return curve.image_bpp, curve.image_quality * _sign(curve.metric)
 
 
-def _batch(kind: Kind, anchor: _Points, test: _Points, method: Method) -> Floats:
-    """Return the delta of each pair of curves: percent of rate, or signed quality; NaN for none."""
+def batch_deltas(kind: Kind, anchor: Points, test: Points, method: Method) -> Floats:
+    """Return the delta of each pair of B pairs of curves: percent of rate, or signed quality; shape (B,), NaN for none.
+
+    NaN where one of the two has a point that is infinite, without bits or not monotone, where they do not overlap, and
+    where a fit turns back within the overlap.
+    """
     usable = np.ones(len(anchor[0]), bool)
     axes = []
     for bpp, quality in (anchor, test):
@@ -431,34 +387,16 @@ def _batch(kind: Kind, anchor: _Points, test: _Points, method: Method) -> Floats
             usable &= (np.diff(quality, axis=1) > 0).all(axis=1) & (np.diff(bpp, axis=1) > 0).all(axis=1)
         log_rate = np.log10(np.where(bpp > 0, bpp, 1.0))
         axes.append((quality, log_rate) if kind == "rate" else (log_rate, quality))
-    (xa, ya), (xt, yt) = axes
+    (xa, _), (xt, _) = axes
     with np.errstate(invalid="ignore"):
         low, high = np.maximum(xa[:, 0], xt[:, 0]), np.minimum(xa[:, -1], xt[:, -1])
         usable &= low < high
     result = np.full(len(usable), np.nan)
     if usable.any():
         bounds = (low[usable], high[usable], method)
-        delta = interval_means(xt[usable], yt[usable], *bounds) - interval_means(xa[usable], ya[usable], *bounds)
+        curves = [(x[usable], y[usable]) for x, y in axes]
+        base, other = (interval_means(x, y, *bounds) for x, y in curves)
+        turns_back = [~np.isnan(falls_at(x, y, *bounds)) for x, y in curves]
+        delta = np.where(np.any(turns_back, axis=0), np.nan, other - base)
         result[usable] = 100 * (10**delta - 1) if kind == "rate" else delta
     return result
-
-
-def _weights(images: int, resamples: int, seed: int) -> Iterator[Floats]:
-    """Yield each resample's weight of each image, shape (some, images), in parts that fit in memory."""
-    if images * resamples <= _CHUNK:
-        yield few_weights(images, resamples, seed)
-        return
-    random = np.random.default_rng(seed)
-    step = max(1, _CHUNK // images)
-    for start in range(0, resamples, step):
-        yield _resample(random, images, min(step, resamples - start))
-
-
-@functools.lru_cache(maxsize=4)
-def few_weights(images: int, resamples: int, seed: int) -> Floats:
-    """Return the weights of the images in each resample of a paired bootstrap, shape (resamples, images), seeded."""
-    return _resample(np.random.default_rng(seed), images, resamples)
-
-
-def _resample(random: np.random.Generator, images: int, resamples: int) -> Floats:
-    return random.multinomial(images, np.full(images, 1 / images), size=resamples) / images

@@ -1,25 +1,37 @@
-"""Hold one curve against another, across results folders, and tell whether a bound is broken."""
+"""Hold one curve against another, by every figure that there is, also across results folders; the table of bd.csv."""
 
-import operator
-import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from rdbench.bd import (
-    RESAMPLES,
+    NO_IMAGES,
     BDError,
     BDResult,
+    ImageMean,
+    NoOverlapError,
     bd_quality,
     bd_rate,
     image_bd_rates,
+    image_mean,
     paired_curves,
 )
-from rdbench.curves import Curve, CurveData, CurveError, CurveSource, curve_data, metric_info
-from rdbench.errors import BenchError, did_you_mean
+from rdbench.curves import (
+    Curve,
+    CurveData,
+    CurveError,
+    CurveSource,
+    all_curves,
+    curve_data,
+    metric_info,
+    resolve_curve,
+)
 from rdbench.integrals import Method
+from rdbench.records import metric_columns, with_curves
+from rdbench.stats import sign_test
 
 
 @dataclass(frozen=True)
@@ -31,10 +43,17 @@ class Comparison:
         new: name of the curve compared.
         metric: the metric.
         n_images: images averaged in both; 0 where only dataset means are known.
-        bd_rate: BD-rate, or None where there is none.
-        bd_quality: BD-quality, or None where there is none.
-        by_image: BD-rate of each image's own curves in percent, by name; NaN where they are not monotone or do not
-            overlap. Empty where only dataset means are known.
+        bd_rate: BD-rate of the mean curves, or None where there is none.
+        bd_quality: BD-quality of the mean curves, or None where there is none.
+        bd_rate_images: the mean of the images' own BD-rates.
+        by_image: BD-rate of each image's own curves in percent, by name, see `image_bd_rates`: infinite where they
+            share no quality and one is ahead at every rate, NaN where nothing can be said. Empty where only dataset
+            means are known.
+        overlap: share of the joint quality range that both mean curves cover, 0 to 1; NaN where it is not known.
+        coverage: share of the planned images that have a value at every rate of both curves, or of the planned cells
+            that have a row, whichever is less; 0 to 1, NaN where no image is known.
+        failed: cells of `base` and of `new` that failed, whatever their image; NaN where a curve has no cells.
+        mismatch: why the two may not be means over the same images; empty where nothing says so.
         encode_ratio: mean encode time of `new` over that of `base`, over the common images and all rates; NaN
             where a time is not known.
         decode_ratio: the same for decoding.
@@ -49,7 +68,12 @@ class Comparison:
     n_images: int = 0
     bd_rate: BDResult | None = None
     bd_quality: BDResult | None = None
+    bd_rate_images: ImageMean = NO_IMAGES
     by_image: Mapping[str, float] = field(default_factory=dict)
+    overlap: float = np.nan
+    coverage: float = np.nan
+    failed: tuple[float, float] = (np.nan, np.nan)
+    mismatch: str = ""
     encode_ratio: float = np.nan
     decode_ratio: float = np.nan
     at: Mapping[float, tuple[float, float]] = field(default_factory=dict)
@@ -58,17 +82,22 @@ class Comparison:
     @property
     def wins(self) -> int:
         """Images for which `new` needs fewer bits."""
-        return sum(value < 0 for value in self.by_image.values())
+        return sum(bool(value < 0) for value in self.by_image.values())
 
     @property
     def losses(self) -> int:
         """Images for which `new` needs more bits."""
-        return sum(value > 0 for value in self.by_image.values())
+        return sum(bool(value > 0) for value in self.by_image.values())
 
     @property
     def undefined(self) -> int:
-        """Images that have no BD-rate of their own."""
-        return sum(np.isnan(value) for value in self.by_image.values())
+        """Images of which it cannot be said."""
+        return sum(bool(np.isnan(value)) for value in self.by_image.values())
+
+    @property
+    def sign_p(self) -> float:
+        """Two-sided p-value of the sign test over the images won and lost; NaN where there are none."""
+        return sign_test(self.wins, self.losses)
 
     def worst(self, count: int) -> list[tuple[str, float]]:
         """Return the images for which `new` needs most bits, with their BD-rate, the worst first."""
@@ -84,7 +113,7 @@ def compare(
     metrics: Sequence[str] | None = None,
     *,
     method: Method = "pchip",
-    resamples: int = RESAMPLES,
+    interval: bool = True,
 ) -> list[Comparison]:
     """Compare two curves of two sets of records, which may be of two results folders.
 
@@ -97,13 +126,13 @@ def compare(
         new_name: a curve of those.
         metrics: names; by default every metric both have.
         method: the interpolation.
-        resamples: number of bootstrap resamples; 0 for no intervals.
+        interval: whether to compute the intervals.
 
     Raises:
         CurveError: a curve or metric does not exist, or the curves share no metric.
     """
     base, new = curve_data(base_records, base_name), curve_data(new_records, new_name)
-    return compare_curves(base, new, metrics, method=method, resamples=resamples)
+    return compare_curves(base, new, metrics, method=method, interval=interval)
 
 
 def compare_curves(
@@ -112,7 +141,7 @@ def compare_curves(
     metrics: Sequence[str] | None = None,
     *,
     method: Method = "pchip",
-    resamples: int = RESAMPLES,
+    interval: bool = True,
     at: Sequence[float] = (),
 ) -> list[Comparison]:
     """Compare two curves, either of which may be a published one; see `compare`.
@@ -123,48 +152,123 @@ def compare_curves(
         metrics = [name for name in base.metrics if name in new.metrics]
         if not metrics:
             raise CurveError(f"'{base.name}' and '{new.name}' have no metric in common")
-    return [_compare(base, new, metric, method, resamples, at) for metric in metrics]
+    return [_compare(base, new, metric, method, interval, at) for metric in metrics]
+
+
+def bd_table(
+    records: pd.DataFrame,
+    anchor: str | CurveSource,
+    metrics: Sequence[str] | None = None,
+    *,
+    method: Method = "pchip",
+    interval: bool = True,
+) -> pd.DataFrame:
+    """Return the table of bd.csv: every curve of the records against the anchor, by every metric.
+
+    Each pair is averaged over the images that both curves have. Lossless points are left out and noted. Where
+    a figure cannot be had its cell is NaN and `note` says why; a note also stands beside a figure to be read
+    with care.
+
+    Args:
+        records: rows as of records.csv.
+        anchor: a curve's name (or label, where it has one curve), or a published table.
+        metrics: names; by default every metric in the records.
+        method: the interpolation.
+        interval: whether to compute the intervals.
+
+    Returns:
+        Columns anchor, label (the curve's name), metric, unit, method, n_images; of the mean curves bd_rate,
+        bd_rate_low, bd_rate_high (percent), bd_rate_overlap (0 to 1); of the images' own curves bd_rate_images,
+        bd_rate_images_low, bd_rate_images_high (percent), bd_rate_images_n (how many have one), wins, losses; of the
+        mean curves bd_quality, bd_quality_low, bd_quality_high (in `unit`), bd_quality_percent, bd_quality_overlap;
+        note.
+
+    Raises:
+        CurveError: the anchor or a metric does not exist.
+    """
+    frame = with_curves(records)
+    sources: dict[str, CurveSource] = dict(all_curves(frame))
+    base = sources.pop(resolve_curve(frame, anchor)) if isinstance(anchor, str) else anchor
+    names = list(metrics if metrics is not None else metric_columns(frame))
+    rows = [
+        _table_row(_compare(base, source, name, method, interval, ())) | {"method": method}
+        for name in names
+        for source in sources.values()
+    ]
+    return pd.DataFrame(rows, columns=_TABLE_COLUMNS)
+
+
+_TABLE_COLUMNS = [
+    *("anchor", "label", "metric", "unit", "method", "n_images"),
+    *("bd_rate", "bd_rate_low", "bd_rate_high", "bd_rate_overlap"),
+    *("bd_rate_images", "bd_rate_images_low", "bd_rate_images_high", "bd_rate_images_n", "wins", "losses"),
+    *("bd_quality", "bd_quality_low", "bd_quality_high", "bd_quality_percent", "bd_quality_overlap", "note"),
+]
+
+
+def _table_row(comparison: Comparison) -> dict[str, Any]:
+    own = comparison.bd_rate_images
+    row: dict[str, Any] = {
+        "anchor": comparison.base,
+        "label": comparison.new,
+        "metric": comparison.metric,
+        "unit": metric_info(comparison.metric).unit or "raw",
+        "n_images": comparison.n_images,
+        "bd_rate_images": own.value,
+        "bd_rate_images_low": own.low,
+        "bd_rate_images_high": own.high,
+        "bd_rate_images_n": own.n_images,
+        "wins": comparison.wins,
+        "losses": comparison.losses,
+        "note": "; ".join(comparison.notes),
+    }
+    for name, result in (("bd_rate", comparison.bd_rate), ("bd_quality", comparison.bd_quality)):
+        if result is not None:
+            row |= {name: result.value, f"{name}_low": result.low, f"{name}_high": result.high}
+            row |= {f"{name}_overlap": result.overlap}
+    if comparison.bd_quality is not None:
+        row["bd_quality_percent"] = comparison.bd_quality.percent
+    return row
 
 
 def _compare(
-    base: CurveSource, new: CurveSource, metric: str, method: Method, resamples: int, at: Sequence[float]
+    base: CurveSource, new: CurveSource, metric: str, method: Method, interval: bool, at: Sequence[float]
 ) -> Comparison:
     metric_info(metric)
+    known: dict[str, Any] = {
+        "failed": (_failed(base), _failed(new)),
+        "coverage": _coverage(base, new, metric),
+        "mismatch": _mismatch(base, new),
+    }
     try:
-        anchor, test, found = paired_curves(base, new, metric)
-        changed = _changed_images(base, new, anchor.images)
-        if changed:
-            same = [image for image in anchor.images if image not in changed]
-            if not same:
-                raise BDError(f"no image is the same in '{base.name}' and '{new.name}': their hashes differ")
-            anchor, test = anchor.restrict(same), test.restrict(same)
-            images = f"{len(changed)} image{'s' * (len(changed) > 1)}"
-            found += (f"{images} left out: not the same in the two runs",)
+        anchor, test, found = _same_images(base, new, metric)
     except (BDError, CurveError) as error:
-        return Comparison(base.name, new.name, metric, notes=(str(error),))
+        return Comparison(base.name, new.name, metric, notes=(str(error),), **known)
     notes = list(found)
     figures: list[BDResult | None] = []
-    for name, figure in (("BD-rate", bd_rate), ("BD-quality", bd_quality)):
+    errors: dict[str, BDError] = {}
+    calculations: tuple[tuple[str, Callable[..., BDResult]], ...] = (("BD-rate", bd_rate), ("BD-quality", bd_quality))
+    for name, figure in calculations:
         try:
-            result = figure(anchor, test, method=method, resamples=resamples)
+            result = figure(anchor, test, method=method, interval=interval)
+        except BDError as error:
+            errors[name] = error
+            figures.append(None)
+        else:
             notes += result.notes
             figures.append(result)
-        except BDError as error:
-            notes.append(f"{name}: {error}")
-            figures.append(None)
+    same = len({str(error) for error in errors.values()}) == 1 < len(errors)
+    notes += [str(error) if same else f"{name}: {error}" for name, error in errors.items()]
+    overlap = 0.0 if isinstance(errors.get("BD-rate"), NoOverlapError) else np.nan
+    if figures[0] is not None:
+        overlap = figures[0].overlap
     by_image: dict[str, float] = {}
     if anchor.images and anchor.images == test.images:
         try:
             by_image = dict(zip(anchor.images, image_bd_rates(anchor, test, method=method).tolist(), strict=True))
         except BDError as error:
-            notes.append(str(error))
-    read: dict[float, tuple[float, float]] = {}
-    for bpp in at:
-        pair = _quality_at(anchor, bpp), _quality_at(test, bpp)
-        if np.isnan(pair).any():
-            notes.append(f"at {bpp:g} bpp there is no quality: one of the curves does not reach it")
-        else:
-            read[bpp] = pair
+            notes.append(f"by image: {error}")
+    read, unread = _qualities_at(anchor, test, at)
     return Comparison(
         base.name,
         new.name,
@@ -172,12 +276,72 @@ def _compare(
         n_images=max(anchor.n_images, test.n_images),
         bd_rate=figures[0],
         bd_quality=figures[1],
+        bd_rate_images=image_mean(np.array(list(by_image.values()))),
         by_image=by_image,
+        overlap=overlap,
         encode_ratio=_time_ratio(base, new, "encode_s", anchor.images),
         decode_ratio=_time_ratio(base, new, "decode_s", anchor.images),
         at=read,
-        notes=tuple(dict.fromkeys(notes)),
+        notes=tuple(dict.fromkeys([*notes, *unread])),
+        **known,
     )
+
+
+def _same_images(base: CurveSource, new: CurveSource, metric: str) -> tuple[Curve, Curve, tuple[str, ...]]:
+    """Return both curves over the images that are the same in both, and notes.
+
+    Raises:
+        CurveError: one has no such curve.
+        BDError: there is no such image.
+    """
+    anchor, test, notes = paired_curves(base, new, metric)
+    changed = _changed_images(base, new, anchor.images)
+    if changed:
+        same = [image for image in anchor.images if image not in changed]
+        if not same:
+            raise BDError(f"no image is the same in '{base.name}' and '{new.name}': their hashes differ")
+        anchor, test = anchor.restrict(same), test.restrict(same)
+        images = f"{len(changed)} image{'s' * (len(changed) > 1)}"
+        notes += (f"{images} left out: not the same in the two runs",)
+    return anchor, test, notes
+
+
+def _failed(source: CurveSource) -> float:
+    return float(source.failed) if isinstance(source, CurveData) else np.nan
+
+
+def _coverage(base: CurveSource, new: CurveSource, metric: str) -> float:
+    measured = [source for source in (base, new) if isinstance(source, CurveData)]
+    if not measured:
+        return np.nan
+    images = set.intersection(*(source.full_images(metric) for source in measured))
+    images -= _changed_images(base, new, images)
+    planned = max(base.planned, new.planned, *(len(source.images) for source in measured))
+    return min(len(images) / planned if planned else 0.0, *(source.measured for source in measured))
+
+
+def _mismatch(base: CurveSource, new: CurveSource) -> str:
+    """Say where dataset means are of one dataset and what they are held against is of another."""
+    if isinstance(base, CurveData) and isinstance(new, CurveData):
+        return ""  # their images are known
+    if not base.dataset or not new.dataset or base.dataset.casefold() == new.dataset.casefold():
+        return ""
+    return f"not the same images: {base.name} was measured on {base.dataset}, {new.name} on {new.dataset}"
+
+
+def _qualities_at(
+    anchor: Curve, test: Curve, at: Sequence[float]
+) -> tuple[dict[float, tuple[float, float]], list[str]]:
+    """Return both curves' qualities by rate, and a note for each rate that one of them does not reach."""
+    read: dict[float, tuple[float, float]] = {}
+    notes = []
+    for bpp in at:
+        pair = _quality_at(anchor, bpp), _quality_at(test, bpp)
+        if np.isnan(pair).any():
+            notes.append(f"at {bpp:g} bpp there is no quality: one of the curves does not reach it")
+        else:
+            read[bpp] = pair
+    return read, notes
 
 
 def _quality_at(curve: Curve, bpp: float) -> float:
@@ -209,94 +373,3 @@ def _time_ratio(base: CurveSource, new: CurveSource, column: str, images: Sequen
         known = times[~np.isnan(times)]
         means.append(known.mean() if known.size else np.nan)
     return float(means[1] / means[0]) if means[0] else np.nan
-
-
-_OPERATORS: dict[str, Callable[[float, float], bool]] = {
-    ">": operator.gt,
-    ">=": operator.ge,
-    "<": operator.lt,
-    "<=": operator.le,
-}
-_FIGURES: dict[str, Callable[[Comparison], float]] = {
-    "bd_rate": lambda c: c.bd_rate.value if c.bd_rate else np.nan,
-    "bd_rate_low": lambda c: c.bd_rate.low if c.bd_rate else np.nan,
-    "bd_rate_high": lambda c: c.bd_rate.high if c.bd_rate else np.nan,
-    "bd_quality": lambda c: c.bd_quality.value if c.bd_quality else np.nan,
-    "bd_quality_percent": lambda c: c.bd_quality.percent if c.bd_quality else np.nan,
-    "losses": lambda c: float(c.losses),
-}
-_TIMES: dict[str, Callable[[Comparison], float]] = {
-    "encode_ratio": lambda c: c.encode_ratio,
-    "decode_ratio": lambda c: c.decode_ratio,
-}
-_BOUND = re.compile(
-    r"\s*(?P<figure>\w+)\s*(?:\(\s*(?P<metric>\w+)\s*\))?\s*(?P<operator>[<>]=?)"
-    r"\s*(?P<number>[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*%?\s*"
-)
-
-
-class BoundError(BenchError):
-    """A bound that cannot be read, or cannot be told."""
-
-
-@dataclass(frozen=True)
-class Bound:
-    """A condition on a comparison, such as ``bd_rate(st_lpips_alex) > 2``.
-
-    Attributes:
-        text: as it was written.
-        figure: ``bd_rate``, ``bd_rate_low``, ``bd_rate_high``, ``bd_quality``, ``bd_quality_percent``,
-            ``losses`` (of a metric); ``encode_ratio``, ``decode_ratio`` (of none).
-        metric: the metric, or empty.
-        operator: ``<``, ``<=``, ``>`` or ``>=``.
-        number: what the figure is held against.
-    """
-
-    text: str
-    figure: str
-    metric: str
-    operator: str
-    number: float
-
-    @classmethod
-    def parse(cls, text: str) -> "Bound":
-        """Read a bound.
-
-        Raises:
-            BoundError: it is malformed, or names an unknown figure.
-            CurveError: it names an unknown metric.
-        """
-        match = _BOUND.fullmatch(text)
-        if match is None:
-            raise BoundError(f"cannot read '{text}': write a bound like 'bd_rate(psnr) > 2'")
-        figure, metric = match["figure"], match["metric"] or ""
-        if figure not in _FIGURES and figure not in _TIMES:
-            raise BoundError(did_you_mean("figure", figure, [*_FIGURES, *_TIMES]))
-        if (figure in _TIMES) is bool(metric):
-            raise BoundError(
-                f"'{figure}' takes no metric: write '{figure} > {match['number']}'"
-                if metric
-                else f"'{figure}' needs a metric: write '{figure}(psnr) > {match['number']}'"
-            )
-        if metric:
-            metric_info(metric)
-        return cls(text.strip(), figure, metric, match["operator"], float(match["number"]))
-
-    def holds(self, comparisons: Iterable[Comparison]) -> bool:
-        """Return whether the condition is true of any of the comparisons.
-
-        Raises:
-            BoundError: none of them has the metric, or one has no such figure: a gate that cannot be told
-                must not pass in silence.
-        """
-        mine = [c for c in comparisons if not self.metric or c.metric == self.metric]
-        if not mine:
-            raise BoundError(f"cannot tell whether {self.text}: {self.metric or 'nothing'} was not compared")
-        values = []
-        for comparison in mine:
-            value = (_FIGURES | _TIMES)[self.figure](comparison)
-            if np.isnan(value):
-                why = "; ".join(comparison.notes) or "the figure is not known"
-                raise BoundError(f"cannot tell whether {self.text} for '{comparison.new}': {why}")
-            values.append(value)
-        return any(_OPERATORS[self.operator](value, self.number) for value in values)

@@ -186,6 +186,14 @@ class CurveSource(Protocol):
         """Name of its curves."""
 
     @property
+    def dataset(self) -> str:
+        """Name of the dataset; empty where it is not known."""
+
+    @property
+    def planned(self) -> int:
+        """How many images there would be, had everything succeeded; 0 where that is not known."""
+
+    @property
     def metrics(self) -> list[str]:
         """Metrics it has a curve for."""
 
@@ -208,6 +216,11 @@ class CurveData:
         encode_s: seconds, shape (N, P).
         decode_s: seconds, shape (N, P).
         hashes: image → hash of its content, where the records have one.
+        dataset: name of the dataset, or of all of them; empty where the records do not say.
+        planned: how many images there would be, had every cell succeeded: at least those of all curves of the records.
+        measured: share of the label's planned cells that have a row, 0 to 1; 1 where the plan is not known.
+        failed: cells that failed.
+        rows: cells that have a row, failed ones included.
     """
 
     name: str
@@ -220,6 +233,11 @@ class CurveData:
     encode_s: Floats
     decode_s: Floats
     hashes: Mapping[str, str] = field(default_factory=dict, repr=False)
+    dataset: str = ""
+    planned: int = 0
+    measured: float = 1.0
+    failed: int = 0
+    rows: int = 0
 
     @cached_property
     def metrics(self) -> list[str]:
@@ -241,6 +259,12 @@ class CurveData:
         _, rows = self.complete(metric)
         return [image for image, complete in zip(self.images, rows, strict=True) if complete]
 
+    def full_images(self, metric: str) -> set[str]:
+        """Return the images that have the metric at every rate, those included that too few images have."""
+        table = self.values.get(metric, np.full(self.bpp.shape, np.nan))
+        rows = np.all(~np.isnan(table) & ~np.isnan(self.bpp), axis=1).tolist()
+        return {image for image, full in zip(self.images, rows, strict=True) if full}
+
     def curve(self, metric: str, images: Iterable[str] | None = None) -> Curve:
         """Return the curve of a metric over its complete images, or over those of them that are in `images`.
 
@@ -261,7 +285,7 @@ class CurveData:
             self.bpp[np.ix_(rows, kept)],
             table[np.ix_(rows, kept)],
             self.rates[kept],
-            attempted=len(self.images),
+            attempted=max(len(self.images), self.planned),
             left_out=tuple(self.rates[~kept].tolist()),
         )
 
@@ -272,10 +296,11 @@ def all_curves(records: pd.DataFrame) -> dict[str, CurveData]:
     rows = frame.groupby("curve", observed=True).indices
     columns = [*metric_columns(frame), "bpp", "encode_s", "decode_s"]
     numbers = frame[columns].to_numpy(dtype=float, copy=True)
-    numbers[(frame["error"] != "").to_numpy()] = np.nan
-    images = frame["image"].to_numpy(dtype=object)
-    if "dataset" in frame.columns and frame["dataset"].nunique() > 1:
-        images = frame["dataset"].to_numpy(dtype=object) + "/" + images
+    failed = (frame["error"] != "").to_numpy()
+    numbers[failed] = np.nan
+    images = _image_names(frame)
+    planned = len(set(images))
+    dataset = dataset_name(frame)
     rates = frame["rate"].to_numpy(dtype=float)
     steps = frame["steps"].to_numpy(dtype=float)
     labels = frame["label"].to_numpy(dtype=object)
@@ -300,8 +325,46 @@ def all_curves(records: pd.DataFrame) -> dict[str, CurveData]:
             encode_s=encode_s,
             decode_s=decode_s,
             hashes={} if hashes is None else _known(images[index], hashes[index]),
+            dataset=dataset,
+            planned=planned,
+            failed=int(failed[index].sum()),
+            rows=len(index),
         )
     return result
+
+
+def with_plan(curves: Mapping[str, CurveData], plan: tuple[int, Mapping[str, int]]) -> dict[str, CurveData]:
+    """Return curves of a results folder that know what was planned, so that a run that stopped early shows.
+
+    Args:
+        curves: all curves of the folder, by name.
+        plan: how many images, and how many cells by label; see `planned_cells`.
+    """
+    images, cells = plan
+    rows: dict[str, int] = {}
+    for data in curves.values():
+        rows[data.label] = rows.get(data.label, 0) + data.rows
+    result = {}
+    for name, data in curves.items():
+        wanted = cells.get(data.label, 0)
+        share = min(1.0, rows[data.label] / wanted) if wanted else 1.0
+        result[name] = replace(data, planned=max(data.planned, images), measured=share)
+    return result
+
+
+def dataset_name(records: pd.DataFrame) -> str:
+    """Return the name of the records' dataset, or of all of them; "" where they do not say."""
+    if "dataset" not in records.columns:
+        return ""
+    return ", ".join(sorted(set(records["dataset"].dropna().astype(str))))
+
+
+def _image_names(records: pd.DataFrame) -> "npt.NDArray[np.object_]":
+    """Return each row's image, with its dataset where the records have several."""
+    images = records["image"].to_numpy(dtype=object)
+    if "dataset" in records.columns and records["dataset"].nunique() > 1:
+        images = records["dataset"].to_numpy(dtype=object) + "/" + images
+    return images
 
 
 def _known(images: Iterable[object], hashes: Iterable[object]) -> dict[str, str]:
@@ -317,7 +380,8 @@ def curve_data(records: pd.DataFrame, name: str) -> CurveData:
     """
     frame = with_curves(records)
     found = resolve_curve(frame, name)
-    return all_curves(frame[frame["curve"] == found])[found]
+    data = all_curves(frame[frame["curve"] == found])[found]
+    return replace(data, planned=len(set(_image_names(frame))))
 
 
 def resolve_curve(records: pd.DataFrame, name: str) -> str:

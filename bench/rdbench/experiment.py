@@ -1,5 +1,6 @@
 """What to measure: an experiment, read from YAML and validated before anything runs."""
 
+import contextlib
 import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -171,7 +172,9 @@ def resolve(experiment: Experiment) -> Experiment:
         if labels.count(label) > 1:
             raise ExperimentError(f"two codecs have the label '{label}': give each a `label:` of its own")
     if experiment.anchor is not None and experiment.anchor not in labels:
-        raise ExperimentError(did_you_mean("anchor", experiment.anchor, labels))
+        shown = _curves_shown(entries, limit)
+        if experiment.anchor not in shown:
+            raise ExperimentError(did_you_mean("anchor", experiment.anchor, [*labels, *shown]))
     for name in experiment.metrics:
         metric_class(name)
         if experiment.metrics.count(name) > 1:
@@ -239,6 +242,19 @@ def decode_variants(entry: CodecEntry, defaults: Mapping[str, Any]) -> list[dict
         values: Sequence[Any] = value if isinstance(value, list) else [value]
         variants = [variant | {option: each} for variant in variants for each in values]
     return variants
+
+
+def _curves_shown(entries: Sequence[CodecEntry], limit_s: float) -> list[str]:
+    """Return the names that tables and plots give to the curves of codecs decoded in several ways."""
+    from rdbench.records import name_curves  # pandas: only for an anchor that is no label
+
+    decodings = []
+    for entry in entries:
+        defaults: Mapping[str, Any] = {}
+        with contextlib.suppress(Exception):  # the run says why a codec is left out
+            defaults = describe_codec(entry.codec, entry.options, limit_s=limit_s, complete=False).decode_options
+        decodings += [(entry.label, variant) for variant in decode_variants(entry, defaults)]
+    return name_curves(decodings)
 
 
 def _rate_hint(spec: RateSpec) -> str:

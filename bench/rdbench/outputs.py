@@ -1,6 +1,7 @@
 """Write a results folder: records, summary, BD figures, plots, provenance."""
 
 import hashlib
+import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -22,7 +23,10 @@ from rdbench.tables import write_table
 from rdbench.text import message, printable
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from rdbench.integrals import Method
+    from rdbench.interop.compressai import MeanPoints
 
 __all__ = [
     "BD",
@@ -31,6 +35,7 @@ __all__ = [
     "RECORDS",
     "SUMMARY",
     "Snapshot",
+    "derive",
     "is_written",
     "store_changes",
     "write_derived",
@@ -198,34 +203,86 @@ def _mixed_versions(cells: Iterable[Cell], plan: Plan) -> list[str]:
 
 
 def write_derived(out: Path, *, anchor: str | None, bd_method: "Method", overlay: list[str], console: Console) -> None:
-    """Write summary.csv, bd.csv and the plots anew from records.csv alone."""
-    from rdbench.bd import bd_table
-    from rdbench.interop import load_published
+    """Write summary.csv, bd.csv and the plots anew from records.csv alone; see `derive`."""
+    derive(out, anchor=anchor, bd_method=bd_method, overlay=overlay, console=console)()
+
+
+def derive(
+    out: Path,
+    *,
+    anchor: str | None,
+    bd_method: "Method",
+    overlay: list[str],
+    console: Console,
+    strict: bool = False,
+) -> Callable[[], None]:
+    """Compute summary.csv and bd.csv from records.csv; the function that is returned writes them, and the plots.
+
+    Whatever is wrong leaves the folder as it was: the plots too are drawn before any file is replaced. Where there
+    are no BD figures a line says why, and a bd.csv that is there stays.
+
+    Args:
+        out: the results folder.
+        anchor: what BD figures are given against: a curve, or a label that has one; None for no BD figures.
+        bd_method: the interpolation.
+        overlay: names of published curves to draw.
+        console: where notes go.
+        strict: an anchor that has no BD figures is an error, not a note: somebody asked for it by name.
+
+    Raises:
+        RecordsError: there are no usable records.
+        BenchError: with `strict`, there is no such anchor.
+        DrawError: (in writing) the plots cannot be drawn.
+    """
     from rdbench.plots import plot_records
     from rdbench.records import load_records, metric_columns, summary
 
     check_inside(out, out / PLOTS)
     records = load_records(out / RECORDS)
-    metrics = metric_columns(records)
-    write_table(out / SUMMARY, summary(records))
-    table = None
-    if anchor is not None and anchor not in set(records["label"]):
-        line = f"no BD figures: '{printable(anchor)}', the anchor, has no rows here"
-        console.print(line, style="yellow", markup=False)
-    elif anchor is not None:
+    tables = {SUMMARY: summary(records)}
+    kept = f"; {BD} stays as it was" if (out / BD).exists() else ""
+    why = "" if anchor is not None or not kept else "the experiment names no anchor"
+    if anchor is not None:
         try:
-            table = bd_table(records, anchor, metrics, method=bd_method)
+            tables[BD] = _bd_table(records, anchor, metric_columns(records), bd_method, strict=strict)
         except BenchError as error:
-            console.print(f"no BD figures: {message(error)}", style="yellow", markup=False, soft_wrap=True)
-    if table is None:
-        (out / BD).unlink(missing_ok=True)  # no figures against an anchor that is none any more
-    else:
-        write_table(out / BD, table)
-    published = []
-    for name in overlay:
+            if strict:
+                raise
+            why = message(error)
+    if why:
+        console.print(f"no BD figures: {why}{kept}", style="yellow", markup=False, highlight=False, soft_wrap=True)
+    published = _published(overlay, out, console)
+
+    def write() -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            drawn = {path.name: path.read_bytes() for path in plot_records(records, folder, overlays=published)}
+        for name, table in tables.items():
+            write_table(out / name, table)
+        (out / PLOTS).mkdir(exist_ok=True)
+        for name, data in drawn.items():
+            write_bytes(out / PLOTS / name, data)
+
+    return write
+
+
+def _bd_table(
+    records: "pd.DataFrame", anchor: str, metrics: list[str], method: "Method", *, strict: bool
+) -> "pd.DataFrame":
+    from rdbench.compare import bd_table
+    from rdbench.records import curve_names
+
+    if not strict and anchor not in {*curve_names(records), *records["label"]}:
+        raise BenchError(f"'{printable(anchor)}', the anchor, has no rows here yet")
+    return bd_table(records, anchor, metrics, method=method)
+
+
+def _published(names: list[str], out: Path, console: Console) -> "list[MeanPoints]":
+    from rdbench.interop import load_published
+
+    found = []
+    for name in names:
         try:
-            published.append(load_published(name, out))
+            found.append(load_published(name, out))
         except BenchError as error:
             console.print(f"not drawn: {message(error)}", style="yellow", markup=False, soft_wrap=True)
-    plot_records(records, out / PLOTS, overlays=published)
-    (out / PLOTS).mkdir(exist_ok=True)
+    return found

@@ -15,6 +15,7 @@ from rdbench.curves import (
     CurveData,
     all_curves,
     common_images,
+    dataset_name,
     metric_info,
 )
 from rdbench.drawing import FORMATS, DrawnCurve, NothingToDrawError, Style, draw
@@ -99,9 +100,7 @@ def plot_records(
     by_label: dict[str, list[CurveData]] = {}
     for data in all_curves(records).values():
         by_label.setdefault(data.label, []).append(data)
-    dataset = ""
-    if "dataset" in records.columns:
-        dataset = ", ".join(sorted(set(records["dataset"].dropna().astype(str))))
+    dataset = dataset_name(records)
     main = [data for mine in by_label.values() for data in default_steps(mine)]
     styles = styles_of({data.name: data.label for data in main})
     groups = [("", main, styles, overlays)]

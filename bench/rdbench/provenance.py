@@ -80,6 +80,20 @@ def save_provenance(path: Path, content: Mapping[str, Any]) -> None:
         file.write(text + "\n")
 
 
+def planned_cells(provenance: Mapping[str, Any]) -> tuple[int, dict[str, int]]:
+    """Return from a provenance.json's content how many images tables cover, and how many cells by label.
+
+    Zero and nothing where it does not say.
+    """
+    images = len(_entries(_entries(provenance, "dataset"), "images"))
+    points = {
+        label: len({canonical_json(point) for point in what["points"]})
+        for label, what in _entries(provenance, "tables").items()
+        if isinstance(what, dict) and isinstance(what.get("points"), list)
+    }
+    return images, {label: images * count for label, count in points.items()} if images else {}
+
+
 def metric_digests(provenance: Mapping[str, Any]) -> dict[str, str]:
     """Return metric name → fingerprint digest from a provenance.json's content."""
     entries = _entries(provenance, "metrics").items()

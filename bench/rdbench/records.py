@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -232,6 +232,16 @@ def _image_notes(frame: pd.DataFrame, failed: "pd.Series[bool]", keys: list[Any]
         parts = [f"{n} {what}" for n, what in ((broken, "failed"), (len(lacking) - broken, "missing")) if n]
         notes[at] = f"{len(others) - len(lacking)} of {len(others)} images: {', '.join(parts)}"
     return notes
+
+
+def name_curves(decodings: Sequence[tuple[str, Mapping[str, Any]]]) -> list[str]:
+    """Return the name of the curve of each label and its decode options, as `with_curves` names them in records."""
+    variants = []
+    for label, options in decodings:
+        steps = shown_steps(options)
+        text = json_text(curve_options({}, options))
+        variants.append([label, math.nan if steps is None else float(steps), text])
+    return _curve_names(variants)
 
 
 def step_suffix(steps: float) -> str:

@@ -1,25 +1,17 @@
-"""The figures that the paper's claims are of, each with a bootstrap interval paired over images."""
+"""The figures that the paper's claims are of, each with an interval over the images, paired."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
 
-from rdbench.bd import (
-    MAX_DROPPED,
-    MIN_IMAGES,
-    RESAMPLES,
-    BDResult,
-    bd_quality,
-    bd_rate,
-    few_weights,
-    paired_curves,
-)
+from rdbench.bd import BDResult, bd_quality, bd_rate, paired_curves
 from rdbench.curves import Curve, CurveData, common_images, metric_info
 from rdbench.errors import BenchError
 from rdbench.integrals import interval_means
+from rdbench.stats import jackknife_interval, leave_one_out
 
 Floats = npt.NDArray[np.float64]
 Points = tuple[Floats, Floats]
@@ -84,7 +76,7 @@ def relative_quality(anchor: CurveData, test: CurveData, metric: str) -> Estimat
         BenchError: there is none; the message says why.
     """
     first, second, notes = paired_curves(anchor, test, metric)
-    notes += bd_quality(first, second, resamples=0).notes  # raises what a figure cannot be had for
+    notes += bd_quality(first, second, interval=False).notes  # raises what a figure cannot be had for
 
     def statistic(a: Points, t: Points) -> Floats:
         def share(low: Floats, high: Floats, a: Points, t: Points) -> Floats:
@@ -94,7 +86,7 @@ def relative_quality(anchor: CurveData, test: CurveData, metric: str) -> Estimat
 
         return _over_common(a, t, share)
 
-    return _bootstrap(first, second, statistic, notes)
+    return _estimate(first, second, statistic, notes)
 
 
 def largest_saving(anchor: CurveData, test: CurveData, metric: str) -> Estimate:
@@ -107,7 +99,7 @@ def largest_saving(anchor: CurveData, test: CurveData, metric: str) -> Estimate:
         BenchError: there is none; the message says why.
     """
     first, second, notes = paired_curves(anchor, test, metric)
-    notes += bd_rate(first, second, resamples=0).notes  # raises what a figure cannot be had for
+    notes += bd_rate(first, second, interval=False).notes  # raises what a figure cannot be had for
 
     def statistic(a: Points, t: Points) -> Floats:
         def most(low: Floats, high: Floats, a: Points, t: Points) -> Floats:
@@ -115,12 +107,13 @@ def largest_saving(anchor: CurveData, test: CurveData, metric: str) -> Estimate:
             ratios = [
                 interval_means(*t, *piece, "pchip") - interval_means(*a, *piece, "pchip") for piece in pairwise(edges)
             ]
-            percent: Floats = 100 * (1 - 10 ** np.min(ratios, axis=0))
+            percent: Floats = 100 * (10 ** np.min(ratios, axis=0) - 1)
             return percent
 
         return _over_common(a[::-1], t[::-1], most)
 
-    return _bootstrap(first, second, statistic, notes)
+    found = _estimate(first, second, statistic, notes, percent=True)
+    return replace(found, value=-found.value, low=-found.high, high=-found.low)
 
 
 @dataclass(frozen=True)
@@ -147,10 +140,10 @@ class Paired:
             spans = f"{self.bpp.min():.3g} to {self.bpp.max():.3g} bpp"
             raise EstimateError(f"no rate in the range that the claim is about; measured were {spans}")
         by_image = self.difference[:, rates].mean(axis=1)
-        samples = few_weights(len(by_image), RESAMPLES, 0) @ by_image
-        low, high, found = _interval(samples, len(by_image))
-        unit = metric_info(self.metric).unit
-        return Estimate(float(by_image.mean()), low, high, unit, len(by_image), (*notes, *found))
+        value = float(by_image.mean())
+        without = leave_one_out(by_image) if len(by_image) > 1 else by_image
+        low, high, why = jackknife_interval(value, without)
+        return Estimate(value, low, high, metric_info(self.metric).unit, len(by_image), (*notes, *filter(None, [why])))
 
 
 def pair_decodes(first: CurveData, second: CurveData, metric: str) -> Paired:
@@ -189,29 +182,36 @@ def _of_bd(result: BDResult, unit: str, notes: tuple[str, ...]) -> Estimate:
     return Estimate(result.value, result.low, result.high, unit, result.n_images, (*notes, *result.notes))
 
 
-def _bootstrap(
-    anchor: Curve, test: Curve, statistic: Callable[[Points, Points], Floats], notes: tuple[str, ...]
+def _estimate(
+    anchor: Curve,
+    test: Curve,
+    statistic: Callable[[Points, Points], Floats],
+    notes: tuple[str, ...],
+    *,
+    percent: bool = False,
 ) -> Estimate:
-    """Return a statistic of two curves, and its percentile interval over the same resamples as BD figures have.
+    """Return a statistic of two curves in percent, with the interval that BD figures have.
 
     Args:
         anchor: the curve compared against.
         test: the curve compared, over the same images.
         statistic: gets the figure, shape (B,), NaN where there is none, of B pairs of mean curves.
         notes: to be handed on.
+        percent: it is the change of a ratio; see `jackknife_interval`.
     """
     sign = 1.0 if metric_info(anchor.metric).higher_is_better else -1.0
     images = anchor.n_images
-    weights = np.vstack([np.full(images, 1 / images), few_weights(images, RESAMPLES, 0)])
     points = []
     for curve in (anchor, test):
-        bpp, quality = (weights @ table for table in _tables(curve))
+        # the mean curve, and those without each image in turn
+        means = (np.vstack([t.mean(axis=0), leave_one_out(t) if images > 1 else t]) for t in _tables(curve))
+        bpp, quality = means
         points.append((np.log10(bpp), sign * quality))
-    value, *samples = statistic(*points).tolist()
+    value, *without = statistic(*points).tolist()
     if np.isnan(value):
         raise EstimateError(f"there is no such figure for '{anchor.name}' and '{test.name}'")
-    low, high, found = _interval(np.array(samples), images)
-    return Estimate(value, low, high, "%", images, (*notes, *found))
+    low, high, why = jackknife_interval(value, np.array(without), percent=percent)
+    return Estimate(value, low, high, "%", images, (*notes, *filter(None, [why])))
 
 
 def _over_common(anchor: Points, test: Points, figure: Callable[[Floats, Floats, Points, Points], Floats]) -> Floats:
@@ -231,16 +231,3 @@ def _over_common(anchor: Points, test: Points, figure: Callable[[Floats, Floats,
         kept = [(x[usable], y[usable]) for x, y in (anchor, test)]
         result[usable] = figure(low[usable], high[usable], *kept)
     return result
-
-
-def _interval(samples: Floats, images: int) -> tuple[float, float, tuple[str, ...]]:
-    """Return the ends of the 95 % interval, NaN where it is withheld as `rdbench.bd` withholds it, and why."""
-    if images < MIN_IMAGES:
-        return np.nan, np.nan, (f"no interval: it needs {MIN_IMAGES} images, there are {images}",)
-    usable = samples[~np.isnan(samples)]
-    dropped = len(samples) - len(usable)
-    if dropped > MAX_DROPPED * len(samples):
-        reason = f"no interval: {dropped} of {len(samples)} resamples are not monotone or do not overlap"
-        return np.nan, np.nan, (reason,)
-    low, high = np.percentile(usable, [2.5, 97.5])
-    return float(low), float(high), ()

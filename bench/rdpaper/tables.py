@@ -14,7 +14,7 @@ from rdpaper.labels import Labels
 
 _DECIMALS = {"%": 1, "dB": 2, "": 4}
 _PREAMBLE = """\
-Intervals are of 95 %, by a bootstrap over the images, paired: each resample averages both curves over the same images.
+Intervals are of 95 %, by the jackknife over the images, paired: each image is left out of both curves at once.
 A claim *holds* where the whole interval lies where its test says. It *does not hold* where no part of the interval
 does, or where only a part does and the interval leaves out the paper's own figure. Otherwise these images do not
 decide it, and it *cannot be tested here*, as where something was not measured. The *size* holds where the claim does

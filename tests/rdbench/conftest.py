@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image as PILImage
 from rich.console import Console
 
 import faulty_codecs
+from formula_records import make_records
 from rdbench.experiment import Experiment, validate_experiment
 
 CODECS = Path(faulty_codecs.__file__)
@@ -52,3 +54,25 @@ def thread() -> Iterator[Executor]:
     """Return an executor that runs tasks in this process: cheap where crashes are not the point."""
     with ThreadPoolExecutor(1) as pool:
         yield pool
+
+
+@pytest.fixture
+def base() -> pd.DataFrame:
+    """Return records of an anchor, `vtm`."""
+    return make_records({"vtm": (1, 0)}, images=8)
+
+
+@pytest.fixture
+def new() -> pd.DataFrame:
+    """Return records of `ours`, which needs 20 % fewer bits than `vtm`."""
+    return make_records({"ours": (0.8, 0)}, images=8)
+
+
+@pytest.fixture
+def noisy() -> pd.DataFrame:
+    """Return records of `a` and `b` whose images differ from each other and from any formula."""
+    records = make_records({"a": (1, 0), "b": (0.8, 0.1)}, images=8, points=5, noise=0.03, seed=5)
+    random = np.random.default_rng(1)
+    records["psnr"] += random.normal(0, 0.15, len(records))
+    records["lpips_alex"] *= random.uniform(0.97, 1.03, len(records))
+    return records

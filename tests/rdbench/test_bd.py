@@ -5,7 +5,6 @@ from pathlib import Path
 
 import bjontegaard
 import numpy as np
-import pandas as pd
 import pytest
 
 from formula_records import make_records
@@ -18,10 +17,10 @@ from rdbench.bd import (
     ZeroRateError,
     bd_quality,
     bd_rate,
-    bd_table,
     image_bd_rates,
+    image_mean,
 )
-from rdbench.curves import Curve, CurveError, rd_curve
+from rdbench.curves import Curve, rd_curve
 from rdbench.interop import load_published
 
 ROOT = Path(__file__).parents[2]
@@ -164,30 +163,27 @@ def test_the_overlap_is_the_share_of_the_joint_range():
     assert not any("share only" in note for note in bd_rate(curve(), curve()).notes)
 
 
-@pytest.fixture
-def noisy():
-    records = make_records({"a": (1, 0), "b": (0.8, 0.1)}, images=8, points=5, noise=0.03, seed=5)
-    random = np.random.default_rng(1)
-    records["psnr"] += random.normal(0, 0.15, len(records))
-    records["lpips_alex"] *= random.uniform(0.97, 1.03, len(records))
-    return records
-
-
 @pytest.mark.parametrize("method", ["pchip", "akima", "cubic"])
 @pytest.mark.parametrize("metric", ["psnr", "lpips_alex"])
-def test_the_interval_is_that_of_a_paired_bootstrap(noisy, method, metric):
-    """Against the slow way: average each resample, ask the bjontegaard package, take the percentiles."""
+def test_the_interval_is_that_of_a_paired_jackknife(noisy, method, metric):
+    """Against the slow way: leave out each image of both curves, ask the bjontegaard package, take Student's t."""
     a, b = rd_curve(noisy, "a", metric), rd_curve(noisy, "b", metric)
     sign = 1 if metric == "psnr" else -1
-    weights = np.random.default_rng(3).multinomial(8, np.full(8, 1 / 8), size=60) / 8
     rates, qualities = [], []
-    for w in weights:
+    for i in range(8):
+        w = np.delete(np.eye(8), i, axis=0).mean(axis=0)
         given = (w @ a.image_bpp, sign * (w @ a.image_quality), w @ b.image_bpp, sign * (w @ b.image_quality))
-        rates.append(bjontegaard.bd_rate(*given, method=method, min_overlap=0))
+        rates.append(np.log1p(bjontegaard.bd_rate(*given, method=method, min_overlap=0) / 100))
         qualities.append(sign * bjontegaard.bd_psnr(*given, method=method, min_overlap=0))
     for figure, values in ((bd_rate, rates), (bd_quality, qualities)):
-        result = figure(a, b, method=method, resamples=60, seed=3)
-        np.testing.assert_allclose([result.low, result.high], np.percentile(values, [2.5, 97.5]), rtol=1e-7)
+        result = figure(a, b, method=method)
+        half = 2.364624 * np.sqrt(np.square(values - np.mean(values)).sum())
+        if figure is bd_rate:
+            middle = np.log1p(result.value / 100)
+            expected = [100 * np.expm1(middle - half), 100 * np.expm1(middle + half)]
+        else:
+            expected = [result.value - half, result.value + half]
+        np.testing.assert_allclose([result.low, result.high], expected, rtol=1e-6)
         assert result.low < result.value < result.high
 
 
@@ -211,31 +207,32 @@ def test_images_all_alike_leave_no_uncertainty():
     assert (result.low, result.high) == pytest.approx((-20, -20), abs=1e-9)
 
 
-def test_the_same_seed_gives_the_same_interval(noisy):
-    a, b = rd_curve(noisy, "a", "psnr"), rd_curve(noisy, "b", "psnr")
-    assert bd_rate(a, b, seed=1) == bd_rate(a, b, seed=1)
-    assert bd_rate(a, b, seed=1).low != bd_rate(a, b, seed=2).low
-    assert np.isnan(bd_rate(a, b, resamples=0).low)
+def test_an_interval_that_nobody_asked_for_is_none(noisy):
+    result = bd_rate(rd_curve(noisy, "a", "psnr"), rd_curve(noisy, "b", "psnr"), interval=False)
+    assert np.isnan([result.low, result.high]).all()
+    assert not any("interval" in note for note in result.notes)
 
 
-def test_two_images_have_no_interval():
-    records = make_records({"a": (1, 0), "b": (0.8, 0)}, images=2)
+@pytest.mark.parametrize("images", [1, 2, 5])
+def test_few_images_have_no_interval(images):
+    records = make_records({"a": (1, 0), "b": (0.8, 0)}, images=images)
     result = bd_rate(rd_curve(records, "a", "psnr"), rd_curve(records, "b", "psnr"))
     assert result.value == pytest.approx(-20, abs=1e-9)
-    assert np.isnan(result.low)
-    assert result.notes == ("no interval: it needs 3 images, there are 2",)
+    assert np.isnan([result.low, result.high]).all()
+    assert result.notes == (f"no interval: it needs 6 images, there are {images}",)
 
 
-def test_an_interval_of_many_unusable_resamples_is_withheld():
-    """One image carries the curve: resamples without it are not monotone."""
-    records = make_records({"a": (1, 0), "b": (0.8, 0)}, images=4)
-    flat = (records["label"] == "b") & (records["image"] != "img00.png")
-    records.loc[flat & (records["rate"] == 2), "psnr"] -= 3.2
-    records.loc[(records["label"] == "b") & (records["image"] == "img00.png") & (records["rate"] == 2), "psnr"] += 2
+def test_an_interval_is_withheld_where_the_figure_hangs_on_one_image():
+    """One image carries the curve: without it, it is not monotone."""
+    records = make_records({"a": (1, 0), "b": (0.8, 0)}, images=6)
+    carries = records["image"] == "img00.png"
+    second = (records["label"] == "b") & (records["rate"] == 2)
+    records.loc[second & ~carries, "psnr"] -= 3.2
+    records.loc[second & carries, "psnr"] += 4
     result = bd_rate(rd_curve(records, "a", "psnr"), rd_curve(records, "b", "psnr"))
     assert np.isfinite(result.value)
     assert np.isnan([result.low, result.high]).all()
-    assert "resamples are not monotone or do not overlap" in result.notes[-1]
+    assert result.notes[-1] == "BD-rate: no interval: with one image less there is no figure, for 1 of the 6 images"
 
 
 def test_curves_of_different_images_meet_on_the_common_ones():
@@ -267,61 +264,75 @@ def test_each_image_on_its_own(noisy):
         image_bd_rates(a, published("vtm"))
 
 
-def test_the_table_has_a_row_for_every_curve_and_metric(noisy):
-    table = bd_table(noisy, "a", resamples=50)
-    assert table[["label", "metric"]].to_numpy().tolist() == [["b", "psnr"], ["b", "ms_ssim"], ["b", "lpips_alex"]]
-    assert set(table["anchor"]) == {"a"}
-    assert table["unit"].tolist() == ["dB", "raw", "raw"]
-    row = table.iloc[0]
-    direct = bd_rate(rd_curve(noisy, "a", "psnr"), rd_curve(noisy, "b", "psnr"), resamples=50)
-    assert (row["bd_rate"], row["bd_rate_low"], row["bd_rate_high"]) == (direct.value, direct.low, direct.high)
-    assert (row["n_images"], row["note"]) == (8, "")
-
-
-def test_the_table_says_why_a_figure_is_missing(noisy):
-    lost = noisy["label"].eq("b") & noisy["rate"].eq(2)
-    noisy.loc[lost, "psnr"] = 20.0
-    far = noisy[noisy["label"] == "b"].assign(label="c")
-    far["psnr"] += 60
-    records = pd.concat([noisy, far], ignore_index=True)
-    records.loc[records["label"].eq("c"), "ms_ssim"] = np.nan
-    table = bd_table(records, "a", resamples=20).set_index(["label", "metric"])
-    assert "not monotone: psnr of 'b'" in table.loc[("b", "psnr"), "note"]
-    assert np.isnan(table.loc[("b", "psnr"), "bd_rate"])
-    assert table.loc[("b", "lpips_alex"), "note"] == ""
-    assert table.loc[("c", "ms_ssim"), "note"] == "'c' has no image with ms_ssim at every rate"
-    assert np.isfinite(table.loc[("c", "lpips_alex"), "bd_rate"])
-
-
-def test_lossless_points_and_failed_images_are_noted_not_fatal(noisy):
-    lossless = noisy["label"].eq("b") & noisy["rate"].eq(4) & noisy["image"].eq("img00.png")
-    noisy.loc[lossless, "psnr"] = np.inf
-    noisy.loc[noisy["label"].eq("b") & noisy["image"].eq("img05.png") & noisy["rate"].eq(1), "error"] = "boom"
-    row = bd_table(noisy, "a", ["psnr"], resamples=50).iloc[0]
-    assert np.isfinite(row["bd_rate"])
-    assert row["n_images"] == 7
-    assert "1 lossless point of 'b' left out" in row["note"]
-    assert "7 of 8 images of 'b'" in row["note"]
-
-
-def test_the_table_takes_a_published_anchor():
-    records = make_records({"mine": (1, 0)}, points=5)
-    anchor = load_published("published/compressai-kodak/vtm", ROOT)
-    table = bd_table(records, anchor)
-    psnr = table.set_index("metric").loc["psnr"]
-    assert psnr["anchor"] == "VTM (CompressAI)"
-    assert np.isfinite(psnr["bd_rate"])
-    assert "no interval: dataset means only" in psnr["note"]
-    assert "has no lpips_alex" in table.set_index("metric").loc["lpips_alex", "note"]
-
-
-def test_an_anchor_that_is_not_there(noisy):
-    with pytest.raises(CurveError, match="unknown curve 'vtm'"):
-        bd_table(noisy, "vtm")
-
-
 def test_nothing_heavy_is_imported_until_it_is_needed():
-    code = "import sys, rdbench.bd, rdbench.compare, rdbench.interop, rdbench.plots; print(*sys.modules)"
+    code = "import sys, rdbench.bounds, rdbench.compare, rdbench.sources, rdbench.plots; print(*sys.modules)"
     env = {"PYTHONPATH": ":".join(sys.path)}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=env)
     assert not {"torch", "matplotlib", "scipy", "bjontegaard", "PIL"} & set(done.stdout.split())
+
+
+TURNS = [28.0, 34.0, 34.1, 34.2, 40.0]  # rising points; a cubic through them falls in the middle
+
+
+@pytest.mark.parametrize(
+    ("figure", "place"), [(bd_rate, r"psnr 3[0-9.]+"), (bd_quality, r"0\.[0-9]+ bpp")], ids=["rate", "quality"]
+)
+def test_a_cubic_that_turns_back_is_refused_with_its_place(figure, place):
+    bpp = [0.1, 0.2, 0.4, 0.8, 1.6]
+    quality = TURNS if figure is bd_quality else [28.0, 28.1, 34.0, 39.9, 40.0]
+    straight, bent = curve(bpp, [28, 31, 34, 37, 40.0], name="anchor"), curve(bpp, quality, name="bent")
+    for pair in ((straight, bent), (bent, straight)):
+        with pytest.raises(
+            NotMonotoneError, match=rf"not monotone: the cubic fit of 'bent' turns back at {place}, .* use pchip"
+        ):
+            figure(*pair, method="cubic")
+        assert np.isfinite(figure(*pair, method="pchip").value)
+
+
+def test_a_fit_that_turns_back_outside_of_the_overlap_does_no_harm():
+    bpp = [0.1, 0.2, 0.4, 0.8, 1.6]
+    bent = curve(bpp, TURNS, name="bent")
+    beyond = curve([1.0, 1.2, 1.4, 1.6], [34.5, 36, 38, 40.0], name="beyond")
+    assert np.isfinite(bd_quality(bent, beyond, method="cubic").value)
+
+
+def test_images_whose_cubic_turns_back_have_no_figure_of_their_own():
+    records = make_records({"a": (1, 0), "b": (0.8, 0)}, images=4, points=5)
+    bent = records["label"].eq("b") & records["image"].eq("img02.png")
+    records.loc[bent, "psnr"] = [28.0, 28.1, 32.0, 35.9, 36.0]
+    a, b = rd_curve(records, "a", "psnr"), rd_curve(records, "b", "psnr")
+    assert np.isnan(image_bd_rates(a, b, method="cubic")).tolist() == [False, False, True, False]
+    assert np.isfinite(image_bd_rates(a, b, method="pchip")).all()
+
+
+def test_an_image_that_is_worse_at_every_rate_is_lost_though_it_shares_no_quality():
+    records = make_records({"a": (1, 0), "b": (0.8, 0)}, images=4)
+    b = records["label"] == "b"
+    records.loc[b & (records["image"] == "img00.png"), "psnr"] -= 20
+    records.loc[b & (records["image"] == "img01.png"), "psnr"] += 20
+    # lower rates and lower qualities than all of the other's: nobody is ahead
+    records.loc[b & (records["image"] == "img02.png"), "bpp"] /= 100
+    records.loc[b & (records["image"] == "img02.png"), "psnr"] -= 20
+    values = image_bd_rates(rd_curve(records, "a", "psnr"), rd_curve(records, "b", "psnr"))
+    assert values[:2].tolist() == [np.inf, -np.inf]
+    assert np.isnan(values[2])
+    assert values[3] == pytest.approx(-20)
+    lower = records.assign(psnr=-records["psnr"]).rename(columns={"psnr": "lpips_alex", "lpips_alex": "psnr"})
+    swapped = image_bd_rates(rd_curve(lower, "a", "lpips_alex"), rd_curve(lower, "b", "lpips_alex"))
+    np.testing.assert_allclose(swapped, values)
+
+
+def test_the_mean_over_images_is_of_those_that_have_a_figure():
+    values = np.array([10.0, 20, 30, 10, 20, 30, np.nan, np.inf])
+    found = image_mean(values)
+    assert (found.value, found.n_images, found.of) == (pytest.approx(20), 6, 8)
+    known = np.log1p((120 - values[:6]) / 5 / 100)  # the mean of the five others
+    half = 2.570582 * np.sqrt(np.square(known - known.mean()).sum())
+    assert found.low == pytest.approx(100 * np.expm1(np.log(1.2) - half), rel=1e-6)
+    assert found.high == pytest.approx(100 * np.expm1(np.log(1.2) + half), rel=1e-6)
+    few = image_mean(np.array([10.0, 30]))
+    assert few.value == pytest.approx(20)
+    assert np.isnan([few.low, few.high]).all()
+    none = image_mean(np.array([np.nan, np.inf]))
+    assert np.isnan(none.value)
+    assert (none.n_images, none.of) == (0, 2)

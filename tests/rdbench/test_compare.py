@@ -6,21 +6,11 @@ import pytest
 
 from formula_records import make_records
 from rdbench.bd import bd_rate
-from rdbench.compare import Bound, BoundError, compare, compare_curves
+from rdbench.compare import bd_table, compare, compare_curves
 from rdbench.curves import CurveError, curve_data, rd_curve
 from rdbench.interop import load_published
 
 ROOT = Path(__file__).parents[2]
-
-
-@pytest.fixture
-def base():
-    return make_records({"vtm": (1, 0)}, images=8)
-
-
-@pytest.fixture
-def new():
-    return make_records({"ours": (0.8, 0)}, images=8)
 
 
 def test_the_figures_are_those_of_the_two_curves(base, new):
@@ -100,7 +90,8 @@ def test_what_cannot_be_had_is_said(base, new):
     assert psnr.bd_rate is None
     assert psnr.bd_quality.value == pytest.approx(100, abs=2)
     assert any(note.startswith("BD-rate: no overlap: psnr of 'vtm'") for note in psnr.notes)
-    assert psnr.undefined == 8
+    assert (psnr.wins, psnr.losses, psnr.undefined) == (8, 0, 0), "100 dB better at every rate is won"
+    assert (psnr.overlap, psnr.bd_rate_images.n_images) == (0, 0)
     with pytest.raises(CurveError, match="unknown metric 'pnsr'"):
         compare(base, "vtm", new, "ours", ["pnsr"])
 
@@ -123,59 +114,6 @@ def test_against_a_published_curve():
     assert np.isnan(psnr.encode_ratio)
 
 
-@pytest.mark.parametrize(
-    ("text", "parsed"),
-    [
-        ("bd_rate(st_lpips_alex) > 2", ("bd_rate", "st_lpips_alex", ">", 2.0)),
-        (" bd_rate_low( psnr )>=-1.5e1 % ", ("bd_rate_low", "psnr", ">=", -15.0)),
-        ("encode_ratio>1.1", ("encode_ratio", "", ">", 1.1)),
-        ("bd_quality(psnr) < .5", ("bd_quality", "psnr", "<", 0.5)),
-    ],
-)
-def test_a_bound_is_read(text, parsed):
-    bound = Bound.parse(text)
-    assert (bound.figure, bound.metric, bound.operator, bound.number) == parsed
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("bd_rate(psnr)", "write a bound like 'bd_rate(psnr) > 2'"),
-        ("bd_rate(psnr) == 2", "cannot read"),
-        ("bd_rate(psnr) > two", "cannot read"),
-        ("__import__('os')", "cannot read"),
-        ("bd_rat(psnr) > 2", "unknown figure 'bd_rat': did you mean 'bd_rate'"),
-        ("bd_rate(pnsr) > 2", "unknown metric 'pnsr': did you mean 'psnr'"),
-        ("bd_rate > 2", "'bd_rate' needs a metric"),
-        ("encode_ratio(psnr) > 2", "'encode_ratio' takes no metric"),
-    ],
-)
-def test_a_bound_that_cannot_be_read(text, message):
-    with pytest.raises((BoundError, CurveError)) as caught:
-        Bound.parse(text)
-    assert message in str(caught.value)
-
-
-def test_whether_a_bound_holds(base, new):
-    found = compare(base, "vtm", new, "ours", ["psnr"])
-    assert not Bound.parse("bd_rate(psnr) > 2").holds(found)
-    assert Bound.parse("bd_rate(psnr) < -19.9").holds(found)
-    assert Bound.parse("bd_rate(psnr) >= -20.1").holds(found)
-    assert Bound.parse("bd_rate_high(psnr) < -19").holds(found)
-    assert Bound.parse("bd_quality(psnr) > 0.5").holds(found)
-    assert Bound.parse("losses(psnr) <= 0").holds(found)
-    assert Bound.parse("encode_ratio < 1").holds(found)
-
-
-def test_a_bound_that_cannot_be_told_does_not_pass(base, new):
-    new["psnr"] += 100
-    found = compare(base, "vtm", new, "ours", ["psnr"])
-    with pytest.raises(BoundError, match=r"cannot tell whether bd_rate\(psnr\) > 2 for 'ours': .*no overlap"):
-        Bound.parse("bd_rate(psnr) > 2").holds(found)
-    with pytest.raises(BoundError, match="ms_ssim was not compared"):
-        Bound.parse("bd_rate(ms_ssim) > 2").holds(found)
-
-
 def test_curves_of_one_label_are_compared_by_name():
     records = make_records({"fusion": (1, 0)}, steps=(5, 10), images=4)
     records.loc[records["steps"] == 10, "bpp"] *= 0.9
@@ -184,3 +122,56 @@ def test_curves_of_one_label_are_compared_by_name():
     assert psnr.decode_ratio == pytest.approx(1.5)
     with pytest.raises(CurveError, match="several curves"):
         compare(pd.concat([records]), "fusion", records, "fusion, 5 steps")
+
+
+def test_the_table_has_a_row_for_every_curve_and_metric(noisy):
+    table = bd_table(noisy, "a")
+    assert table[["label", "metric"]].to_numpy().tolist() == [["b", "psnr"], ["b", "ms_ssim"], ["b", "lpips_alex"]]
+    assert set(table["anchor"]) == {"a"}
+    assert table["unit"].tolist() == ["dB", "raw", "raw"]
+    row = table.iloc[0]
+    direct = bd_rate(rd_curve(noisy, "a", "psnr"), rd_curve(noisy, "b", "psnr"))
+    assert (row["bd_rate"], row["bd_rate_low"], row["bd_rate_high"]) == (direct.value, direct.low, direct.high)
+    assert (row["n_images"], row["note"]) == (8, "")
+
+
+def test_the_table_says_why_a_figure_is_missing(noisy):
+    lost = noisy["label"].eq("b") & noisy["rate"].eq(2)
+    noisy.loc[lost, "psnr"] = 20.0
+    far = noisy[noisy["label"] == "b"].assign(label="c")
+    far["psnr"] += 60
+    records = pd.concat([noisy, far], ignore_index=True)
+    records.loc[records["label"].eq("c"), "ms_ssim"] = np.nan
+    table = bd_table(records, "a").set_index(["label", "metric"])
+    assert "not monotone: psnr of 'b'" in table.loc[("b", "psnr"), "note"]
+    assert np.isnan(table.loc[("b", "psnr"), "bd_rate"])
+    assert table.loc[("b", "lpips_alex"), "note"] == ""
+    assert table.loc[("c", "ms_ssim"), "note"] == "'c' has no image with ms_ssim at every rate"
+    assert np.isfinite(table.loc[("c", "lpips_alex"), "bd_rate"])
+
+
+def test_lossless_points_and_failed_images_are_noted_not_fatal(noisy):
+    lossless = noisy["label"].eq("b") & noisy["rate"].eq(4) & noisy["image"].eq("img00.png")
+    noisy.loc[lossless, "psnr"] = np.inf
+    noisy.loc[noisy["label"].eq("b") & noisy["image"].eq("img05.png") & noisy["rate"].eq(1), "error"] = "boom"
+    row = bd_table(noisy, "a", ["psnr"]).iloc[0]
+    assert np.isfinite(row["bd_rate"])
+    assert row["n_images"] == 7
+    assert "1 lossless point of 'b' left out" in row["note"]
+    assert "7 of 8 images of 'b'" in row["note"]
+
+
+def test_the_table_takes_a_published_anchor():
+    records = make_records({"mine": (1, 0)}, points=5)
+    anchor = load_published("published/compressai-kodak/vtm", ROOT)
+    table = bd_table(records, anchor)
+    psnr = table.set_index("metric").loc["psnr"]
+    assert psnr["anchor"] == "VTM (CompressAI)"
+    assert np.isfinite(psnr["bd_rate"])
+    assert "no interval: dataset means only" in psnr["note"]
+    assert "has no lpips_alex" in table.set_index("metric").loc["lpips_alex", "note"]
+
+
+def test_an_anchor_that_is_not_there(noisy):
+    with pytest.raises(CurveError, match="unknown curve 'vtm'"):
+        bd_table(noisy, "vtm")

@@ -96,6 +96,20 @@ def test_what_is_wrong_is_said_in_one_line(changes: dict[str, Any], message: str
     assert message in problem(**changes)
 
 
+def test_an_anchor_may_be_one_curve_of_a_codec_with_several() -> None:
+    codecs = [
+        {"codec": "jpeg", "rates": [10]},
+        {"codec": QUANTIZER, "label": "fusion", "decode": {"steps": [5, 10]}},
+        {"codec": QUANTIZER, "label": "a, b", "decode": {"steps": 5}},
+    ]
+    for anchor in ("jpeg", "fusion, 10 steps", "fusion, 5 steps", "a, b", "fusion"):
+        assert validate_experiment(GOOD | {"codecs": codecs, "anchor": anchor}).anchor == anchor
+    assert "unknown anchor 'fusion, 50 steps': did you mean 'fusion, 5" in problem(
+        codecs=codecs, anchor="fusion, 50 steps"
+    )
+    assert "unknown anchor 'jpeg, 10 steps'" in problem(codecs=codecs, anchor="jpeg, 10 steps")
+
+
 ENTRY = "\ncodecs:\n  - codec: jpeg\n"
 START = "name: e\ndataset: samples\nmetrics: [psnr]"
 

@@ -29,8 +29,13 @@ def add_parser(commands: "Commands") -> None:
 
 def execute(options: argparse.Namespace) -> int:
     """Write the pages."""
+    from rdbench.curves import resolve_curve
+    from rdbench.records import load_records
     from rdbench.report import write_report
 
+    for folder in options.results:  # an anchor that one folder lacks is said before any page is written
+        if options.anchor is not None:
+            resolve_curve(load_records(folder), options.anchor)
     console = Console(stderr=True)
     for folder in options.results:
         path = write_report(folder, console, anchor=options.anchor, overlays=options.overlay)

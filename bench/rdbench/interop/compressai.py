@@ -17,9 +17,10 @@ import numpy.typing as npt
 import pandas as pd
 
 import rdbench
-from rdbench.curves import Curve, CurveData, CurveError, curve_data, metric_info
+from rdbench.curves import Curve, CurveData, CurveError, curve_data, dataset_name, metric_info
 from rdbench.errors import BenchError
 from rdbench.files import read_text
+from rdbench.interop.plausible import implausible
 
 Floats = npt.NDArray[np.float64]
 
@@ -30,6 +31,7 @@ _OURS = {
     "ms-ssim-db": "ms_ssim_db",
 }
 _THEIRS = {"psnr": "psnr-rgb", "ms_ssim": "ms-ssim-rgb", "ms_ssim_db": "ms-ssim-db-rgb"}
+_GENERATOR = "rdbench "
 _TIMES = ("encoding_time", "decoding_time")
 
 
@@ -72,6 +74,12 @@ class MeanPoints:
     def dataset(self) -> str:
         """Name of the dataset averaged over; empty where the file does not say."""
         return str(self.meta.get("dataset", ""))
+
+    @property
+    def planned(self) -> int:
+        """How many images the means are over; 0 where the file does not say."""
+        images = self.meta.get("n_images")
+        return images if isinstance(images, int) else 0
 
     @property
     def metrics(self) -> list[str]:
@@ -135,7 +143,8 @@ def import_compressai(path: Path | str) -> MeanPoints:
     Entries that are not numbers (null, "/") are points the file does not have.
 
     Raises:
-        InteropError: the file is missing, not JSON, or not of that form.
+        InteropError: the file is missing, not JSON, not of that form, or its figures cannot be what their columns
+            say (dB under ``ms-ssim-rgb``, percent under ``bpp`` ...).
     """
     file = Path(path)
     try:
@@ -159,6 +168,9 @@ def import_compressai(path: Path | str) -> MeanPoints:
             raise InteropError(f"'{file}': '{name}' is not a list of numbers")
         if len(values) != len(results["bpp"]):
             raise InteropError(f"'{file}': '{name}' has length {len(values)}, 'bpp' has {len(results['bpp'])}")
+        written = next((value for value in values if isinstance(value, str) and _is_number(value)), None)
+        if written is not None:
+            raise InteropError(f"'{file}': '{name}' has the text \"{written}\": write numbers without quotes and signs")
         lists[name] = _floats(values)
     bpp = lists.pop("bpp")
     unknown = np.full(len(bpp), np.nan)
@@ -170,6 +182,11 @@ def import_compressai(path: Path | str) -> MeanPoints:
         raise InteropError(f"'{file}' has no metric beside bpp and times")
     meta = document.get("meta")
     meta = dict(meta) if isinstance(meta, dict) else {}
+    ours = str(meta.get("generator", "")).startswith(_GENERATOR)  # what was measured is what it is, however odd
+    if not ours and (problem := implausible(bpp, metrics)):
+        column, why = problem
+        name = next((name for name in (column, *lists) if name in results and _ours(name) == column), column)
+        raise InteropError(f"'{file}': '{name}' {why}")
     rates = meta.pop("rate", None)
     known = isinstance(rates, list) and len(rates) == len(bpp)
     return MeanPoints(
@@ -208,10 +225,9 @@ def export_compressai(records: pd.DataFrame, name: str) -> dict[str, Any]:
         raise CurveError(f"'{data.name}' has no metric of every image: there is nothing to export")
     finite = np.all([np.isfinite(values) for values in means.values()], axis=0)
     rates = data.rates[kept]
-    datasets = sorted(set(records["dataset"].dropna().astype(str))) if "dataset" in records.columns else []
-    meta: dict[str, Any] = {"generator": f"rdbench {rdbench.__version__}", "n_images": int(rows.sum())}
-    if datasets:
-        meta["dataset"] = ", ".join(datasets)
+    meta: dict[str, Any] = {"generator": f"{_GENERATOR}{rdbench.__version__}", "n_images": int(rows.sum())}
+    if dataset := dataset_name(records):
+        meta["dataset"] = dataset
     if partial:
         meta["left_out_metrics"] = partial
     left_out = [*data.rates[~kept].tolist(), *rates[~finite].tolist()]
@@ -270,6 +286,15 @@ def _theirs(name: str) -> str:
 
 def _floats(values: list[Any]) -> Floats:
     return np.array([_float(value) for value in values], dtype=float)
+
+
+def _is_number(text: str) -> bool:
+    """Whether a text is a number, maybe with a percent sign: a figure that would be lost as a missing one."""
+    try:
+        float(text.strip().rstrip("%"))
+    except ValueError:
+        return False
+    return True
 
 
 def _float(value: Any) -> float:

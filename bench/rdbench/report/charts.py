@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from rdbench.curves import Curve, CurveData, all_curves, metric_info
+from rdbench.curves import Curve, CurveData, all_curves, dataset_name, metric_info
 from rdbench.drawing import LOG_RATIO, DrawnCurve, Style, luminance, quality_range
 from rdbench.interop.compressai import MeanPoints
 from rdbench.plots import (
@@ -105,13 +105,6 @@ def rd_charts(records: pd.DataFrame, overlays: Sequence[MeanPoints], provenance:
     drawn_as = {data.label: data.name for data in reversed(curves)}
     variants = {data.name: drawn_as[data.label] for data in all_curves(records).values()}
     return {"looks": looks, "charts": charts, "variants": variants}
-
-
-def dataset_name(records: pd.DataFrame) -> str:
-    """Return the name of the records' dataset, or of all of them."""
-    if "dataset" not in records.columns:
-        return ""
-    return ", ".join(sorted(set(records["dataset"].dropna().astype(str))))
 
 
 def for_dark(colour: str) -> str:

@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from rdbench import __version__
+from rdbench.curves import resolve_curve
 from rdbench.errors import BenchError
 from rdbench.files import atomic_text
 from rdbench.interop import load_published
 from rdbench.interop.compressai import MeanPoints
-from rdbench.provenance import read_provenance
+from rdbench.provenance import planned_cells, read_provenance
 from rdbench.records import load_records, metric_columns
 from rdbench.report.charts import rd_charts
 from rdbench.report.origin import provenance_tables
@@ -57,6 +58,7 @@ def write_report(
 
     Raises:
         RecordsError: there are no usable records.
+        CurveError: `anchor` is none of their curves.
         ReportError: a package is missing, or the file cannot be written.
     """
     folder = Path(results)
@@ -65,6 +67,9 @@ def write_report(
     provenance = read_provenance(folder / "provenance.json")
     experiment = _dict(provenance.get("experiment"))
     method = experiment.get("bd_method", "pchip")
+    plan = planned_cells(provenance)
+    if anchor is not None:
+        anchor = resolve_curve(records, anchor)
     published = _published(experiment.get("overlay", []) if overlays is None else overlays, folder, console)
     gallery = make_gallery(records, folder, experiment)
     if gallery.missing:
@@ -83,7 +88,7 @@ def write_report(
             "title": title,
             "description": " ".join(str(experiment.get("description", "")).split()),
             "headline": headline(records, provenance),
-            "bd": bd_tables(records, anchor or experiment.get("anchor"), metrics, method),
+            "bd": bd_tables(records, anchor or experiment.get("anchor"), metrics, method, plan),
             "failures": failure_groups(records),
             "folder": folder.name,
             "data": data,

@@ -7,16 +7,18 @@ from typing import Any
 
 import pandas as pd
 
-from rdbench.bd import MIN_OVERLAP, BDResult
+from rdbench.bd import MIN_OVERLAP, BDResult, ImageMean
 from rdbench.bd_text import format_figure, format_interval
 from rdbench.compare import Comparison, compare_curves
-from rdbench.curves import all_curves, metric_info, resolve_curve
+from rdbench.curves import all_curves, dataset_name, metric_info, resolve_curve, with_plan
 from rdbench.datasets.folder import natural_key
 from rdbench.errors import BenchError
 from rdbench.integrals import Method
+from rdbench.provenance import planned_cells
 from rdbench.records import curve_names, failures, metric_columns
-from rdbench.report.charts import axis_title, dataset_name
+from rdbench.report.charts import axis_title
 from rdbench.report.numbers import decimals, plain
+from rdbench.stats import holm
 
 
 def metric_columns_info(records: pd.DataFrame) -> list[dict[str, Any]]:
@@ -45,11 +47,23 @@ def headline(records: pd.DataFrame, provenance: Mapping[str, Any]) -> list[tuple
         ("Curves", f"{len(curve_names(records))}"),
         ("Cells", f"{len(records):,}" + (f", {failed:,} failed" if failed else "")),
     ]
+    facts += _measured(records, planned_cells(provenance)[1])
     runs = [run for run in provenance.get("runs") or [] if isinstance(run, dict)]
     if runs:
         facts.append(("Measured", str(runs[-1].get("started", ""))[:10]))
         facts.append(("rdbench", f"{runs[-1].get('rdbench', '')} {runs[-1].get('revision') or ''}".strip()))
     return [(name, value) for name, value in facts if value]
+
+
+def _measured(records: pd.DataFrame, cells: Mapping[str, int]) -> list[tuple[str, str]]:
+    """Return how much of what was planned is measured, where provenance.json says what was planned."""
+    if not cells:
+        return []
+    good = records[records["error"] == ""].groupby("label", observed=True).size()
+    missing = [label for label, count in cells.items() if good.get(label, 0) < count]
+    done = sum(min(count, int(good.get(label, 0))) for label, count in cells.items())
+    share = f"{done:,} of {sum(cells.values()):,} planned cells"
+    return [("Complete", f"{share}; not complete: {', '.join(missing)}" if missing else "all planned cells")]
 
 
 def image_table(records: pd.DataFrame) -> dict[str, Any]:
@@ -83,7 +97,11 @@ def _decimals(column: str, records: pd.DataFrame) -> int:
 
 
 def bd_tables(
-    records: pd.DataFrame, anchor: str | None, metrics: Sequence[str], method: Method = "pchip"
+    records: pd.DataFrame,
+    anchor: str | None,
+    metrics: Sequence[str],
+    method: Method = "pchip",
+    plan: tuple[int, Mapping[str, int]] = (0, {}),
 ) -> dict[str, Any]:
     """Return every curve against the anchor, a table a metric, best BD-rate first.
 
@@ -92,7 +110,9 @@ def bd_tables(
     """
     if not anchor:
         return {"anchor": "", "tables": [], "missing": "the experiment names no anchor: choose one with --anchor LABEL"}
-    curves = dict(all_curves(records))
+    curves = with_plan(all_curves(records), plan)
+    if anchor not in {*curves, *records["label"]}:
+        return {"anchor": anchor, "tables": [], "missing": f"'{anchor}', the anchor, has no rows here yet"}
     try:
         base = curves.pop(resolve_curve(records, anchor))
     except BenchError as error:
@@ -115,13 +135,14 @@ def bd_tables(
 def _bd_table(metric: str, comparisons: Sequence[Comparison]) -> dict[str, Any]:
     info = metric_info(metric)
     bars = _bars([comparison.bd_rate for comparison in comparisons])
-    rows = [_bd_row(comparison, bar) for comparison, bar in zip(comparisons, bars["rows"], strict=True)]
+    corrected = holm([comparison.sign_p for comparison in comparisons])
+    rows = [_bd_row(*each) for each in zip(comparisons, bars["rows"], corrected, strict=True)]
     rows.sort(key=lambda row: (row["rate_value"] is None, row["rate_value"]))
     return {"metric": metric, "title": info.title, "unit": info.unit, "rows": rows, "zero": bars["zero"]}
 
 
-def _bd_row(comparison: Comparison, bar: dict[str, float] | None) -> dict[str, Any]:
-    rate, quality = comparison.bd_rate, comparison.bd_quality
+def _bd_row(comparison: Comparison, bar: dict[str, float] | None, sign_p: float) -> dict[str, Any]:
+    rate, quality, own = comparison.bd_rate, comparison.bd_quality, comparison.bd_rate_images
     decided = comparison.wins + comparison.losses
     better = quality.value * (1 if metric_info(comparison.metric).higher_is_better else -1) if quality else 0.0
     return {
@@ -130,13 +151,18 @@ def _bd_row(comparison: Comparison, bar: dict[str, float] | None) -> dict[str, A
         "rate_value": rate.value if rate else None,
         "rate": format_figure(rate, ".2f", " %"),
         "rate_interval": format_interval(rate, ".2f"),
-        "rate_side": _side(rate, better_is_negative=True),
+        "rate_side": _side(rate),
+        "own": format_figure(own, ".2f", " %") if own.n_images else "",
+        "own_interval": format_interval(own, ".2f"),
+        "own_side": "" if math.isnan(own.low) else _side(own),
+        "own_images": f"{own.n_images}/{own.of}" if own.n_images else "",
         "overlap": f"{rate.overlap:.0%}" if rate else "",
         "low_overlap": bool(rate and rate.overlap < MIN_OVERLAP),
         "quality": format_figure(quality, ".3g", ""),
         "quality_interval": format_interval(quality, ".3g"),
         "quality_side": "" if not quality or _straddles(quality) else ("better" if better > 0 else "worse"),
         "won": f"{comparison.wins}/{comparison.losses}" if decided else "",
+        "sign_test": "" if math.isnan(sign_p) else f"p {sign_p:.2g}",
         "encode": _ratio(comparison.encode_ratio),
         "decode": _ratio(comparison.decode_ratio),
         "notes": comparison.notes,
@@ -144,14 +170,14 @@ def _bd_row(comparison: Comparison, bar: dict[str, float] | None) -> dict[str, A
     }
 
 
-def _side(result: BDResult | None, *, better_is_negative: bool) -> str:
-    """Return "better" or "worse" where the whole interval (or, without one, the figure) is on one side of zero."""
+def _side(result: BDResult | ImageMean | None) -> str:
+    """Return "better" or "worse" where a BD-rate's interval (without one, the figure) is on one side of zero."""
     if result is None or _straddles(result):
         return ""
-    return "better" if (result.value < 0) is better_is_negative else "worse"
+    return "better" if result.value < 0 else "worse"
 
 
-def _straddles(result: BDResult) -> bool:
+def _straddles(result: BDResult | ImageMean) -> bool:
     return not math.isnan(result.low) and result.low <= 0 <= result.high
 
 

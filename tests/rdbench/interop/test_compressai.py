@@ -135,3 +135,66 @@ def test_no_file_and_no_text(tmp_path):
     (tmp_path / "b.json").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(InteropError, match="is not UTF-8 text"):
         import_compressai(tmp_path / "b.json")
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "message"),
+    [
+        (
+            "ms-ssim-rgb",
+            [10.2, 14.5],
+            "'ms-ssim-rgb' goes from 10.2 to 14.5; these are dB: name the column ms-ssim-db-rgb",
+        ),
+        ("ms-ssim", [0.9, 1.1], "'ms-ssim' goes from 0.9 to 1.1; these are dB"),
+        ("ms-ssim-rgb", [91.0, 97.5], "these look like percent: divide by 100"),
+        ("ms-ssim-rgb", [-0.9, 0.5], "a mean of ms-ssim is not negative"),
+        ("ms-ssim-db-rgb", [0.91, 0.97], "these are not dB: name the column ms-ssim-rgb"),
+        ("ssim", [7.0, 12.0], "these are dB: name the column ssim-db"),
+        ("psnr-rgb", [0.91, 0.97], "'psnr-rgb' goes from 0.91 to 0.97; PSNR is in dB: these look like MS-SSIM"),
+        ("psnr", [-28.0, -31.0], "PSNR in dB is not negative"),
+        ("psnr-rgb", [28.0, 310.0], "at most 100 dB"),
+        ("lpips-alex", [12.0, 30.0], "LPIPS (AlexNet) above 2 is not plausible: these look like percent"),
+        ("lpips", [-0.1, -0.3], "a distance is not negative"),
+        ("dists", [10.0, 20.0], "DISTS above 2 is not plausible"),
+        ("vmaf", [0.5, 0.9], "these look like a share of 1: multiply by 100"),
+        ("ssimulacra2", [50.0, 120.0], "SSIMULACRA 2 is at most 100"),
+        ("flip", [0.1, 5.0], "at most 1"),
+    ],
+)
+def test_figures_that_cannot_be_what_their_column_says(stored, name, values, message):
+    with pytest.raises(InteropError) as caught:
+        import_compressai(stored({"results": {"bpp": [0.1, 0.2], name: values}}))
+    assert message in str(caught.value)
+    assert "result.json" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("bpp", "message"),
+    [
+        ([-0.1, 0.2], "'bpp' goes from -0.1 to 0.2; bits per pixel are above zero"),
+        ([0.0, 0.2], "bits per pixel are above zero"),
+        ([12.5, 25.0], "an uncompressed image has 24 bpp: these look like percent"),
+        ([10.0, 20.0], "every point is nearly lossless: these look like percent"),
+        ([2.0, 10.0], "'bpp' is not plausible: 31 dB at 10 bits per pixel; these look like percent"),
+        (["0.1", "0.2"], "'bpp' has the text \"0.1\": write numbers without quotes and signs"),
+        ([0.1, "12.5 %"], 'has the text "12.5 %"'),
+    ],
+)
+def test_rates_that_are_none(stored, bpp, message):
+    with pytest.raises(InteropError) as caught:
+        import_compressai(stored({"results": {"bpp": bpp, "psnr-rgb": [28.0, 31.0]}}))
+    assert message in str(caught.value)
+
+
+def test_figures_that_are_rare_but_possible(stored):
+    results = {
+        "bpp": [0.01, 4.0, 12.0],
+        "psnr-rgb": [8.6, 45.0, float("inf")],
+        "ms-ssim-rgb": [0.0, 0.5, 1.0],
+        "lpips-vgg": [1.2, 0.7, 0.0],
+        "kid": [-0.0001, 0.01, 0.02],
+        "ssimulacra2": [-40.0, 0.5, 100.0],
+        "my-own-metric": [-500.0, 0.0, 1e6],
+    }
+    assert import_compressai(stored({"results": results})).metrics

@@ -19,6 +19,7 @@ from rich.console import Console
 from formula_records import make_records
 from hostile_results import HOSTILE, IMAGE, LABEL, quiet, said
 from rdbench.cli import main
+from rdbench.curves import CurveError
 from rdbench.report import ReportError, write_report
 
 
@@ -176,7 +177,26 @@ def test_the_anchor_can_be_chosen(tmp_path: Path) -> None:
     records = make_records({"a": (1.0, 0.0), "b": (0.8, 0.0)})
     assert "-20.00 %" in Text(written(records, tmp_path / "r", anchor="a")).text
     assert "+25.00 %" in Text(written(records, tmp_path / "r", anchor="b")).text
-    assert "did you mean 'a'?" in Text(written(records, tmp_path / "r", anchor="aa")).text
+    page = (tmp_path / "r" / "report.html").read_bytes()
+    with pytest.raises(CurveError, match="unknown curve 'aa': did you mean 'a'"):
+        written(records, tmp_path / "r", anchor="aa")
+    assert (tmp_path / "r" / "report.html").read_bytes() == page
+
+
+def test_how_much_of_the_plan_is_measured_stands_at_the_top(tmp_path: Path) -> None:
+    folder = tmp_path / "r"
+    folder.mkdir()
+    records = make_records({"a": (1.0, 0.0), "b": (0.8, 0.0)}, images=6)
+    records.loc[(records["label"] == "b") & (records["image"] == "img00.png"), "error"] = "boom"
+    points = [[rate, "{}"] for rate in range(4)]
+    images = {f"img{i:02d}.png": f"hash{i}" for i in range(6)}
+    plan = {"dataset": {"images": images}, "tables": {label: {"points": points} for label in ("a", "b", "vtm")}}
+    (folder / "provenance.json").write_text(json.dumps(plan))
+    assert "44 of 72 planned cells; not complete: b, vtm" in Text(written(records, folder)).text
+    (folder / "provenance.json").write_text(json.dumps(plan | {"tables": {"a": {"points": points}}}))
+    assert "all planned cells" in Text(written(records, folder)).text
+    (folder / "provenance.json").write_text(json.dumps(plan | {"tables": {"a": {"points": "many"}}}))
+    assert "planned cells" not in Text(written(records, folder)).text
 
 
 def test_published_curves_are_drawn_as_such(tmp_path: Path) -> None:
