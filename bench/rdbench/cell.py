@@ -144,6 +144,10 @@ def differences(
 
 
 def _agree(first: Any, second: Any, tolerance: float) -> bool:
-    if isinstance(first, float) and isinstance(second, float):
+    if _is_number(first) and _is_number(second):
         return first == second or abs(first - second) <= tolerance or (first != first and second != second)
     return canonical_json(first) == canonical_json(second)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)

@@ -147,7 +147,7 @@ def _bitstreams(codecs: Iterable[ReadyCodec], dataset: str, item: Item, image: s
                     image=item.name,
                     image_hash=image[:HASH_DIGITS],
                     dataset=dataset,
-                    rate=rate,
+                    rate=float(rate),
                     codec_options=codec.entry.options,
                     decode_options=options,
                     measured="",

@@ -102,6 +102,19 @@ def test_rows_of_another_machine_are_known(measure: Run, tmp_path: Path, console
     assert len(file_cells(out)) == 9
 
 
+def test_whole_numbers_read_back_as_the_same(measure: Run, tmp_path: Path, console: Console) -> None:
+    out = tmp_path / "out"
+    measure(codecs=[{"codec": QUANTIZER, "label": "Q"}])  # at the codec's own rates, which are written without a point
+    cells = list(file_cells(out).values())
+    write(out, [*cells, dataclasses.replace(cells[0], key="f" * 24, label="other")])
+    said(console)
+    measure(codecs=[{"codec": QUANTIZER, "label": "Q"}])
+    text = said(console)
+    assert "1 row that the ledger did not have: added" in text
+    assert "other values" not in text
+    assert all(type(cell.rate) is float for cell in cells_of(out).values())
+
+
 @pytest.mark.parametrize("with_ledger", [True, False])
 def test_a_file_that_was_cut_off_is_noticed(measure: Run, tmp_path: Path, console: Console, with_ledger: bool) -> None:
     out = tmp_path / "out"
