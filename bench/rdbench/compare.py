@@ -367,8 +367,9 @@ def _time_ratio(base: CurveSource, new: CurveSource, column: str, images: Sequen
     if not isinstance(base, CurveData) or not isinstance(new, CurveData):
         return np.nan
     means = []
+    wanted = set(images)
     for data in (base, new):
-        rows = np.isin(np.array(data.images, dtype=object), np.array(images, dtype=object))
+        rows = [image in wanted for image in data.images]  # numpy's own test is slow for texts
         times = getattr(data, column)[rows]
         known = times[~np.isnan(times)]
         means.append(known.mean() if known.size else np.nan)
