@@ -2,7 +2,7 @@
 
 from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass, field, fields, replace
-from typing import Any
+from typing import Any, TypeGuard
 
 from rdbench.keys import canonical_json
 
@@ -149,5 +149,5 @@ def _agree(first: Any, second: Any, tolerance: float) -> bool:
     return canonical_json(first) == canonical_json(second)
 
 
-def _is_number(value: Any) -> bool:
+def _is_number(value: Any) -> TypeGuard[float]:
     return isinstance(value, int | float) and not isinstance(value, bool)

@@ -43,7 +43,7 @@ __all__ = [
     "write_snapshot",
 ]
 
-SUMMARY, BD = "summary.csv", "bd.csv"
+SUMMARY, BD, EARLIER_BD = "summary.csv", "bd.csv", "bd-earlier.csv"
 
 
 def write_outputs(
@@ -240,7 +240,11 @@ def derive(
     check_inside(out, out / PLOTS)
     records = load_records(out / RECORDS)
     tables = {SUMMARY: summary(records)}
-    kept = f"; {BD} stays as it was" if (out / BD).exists() else ""
+    kept = ""
+    if (out / BD).exists():
+        kept = (
+            f"; {BD} stays as it was" if anchor is None else f"; {BD}, which is of earlier rows, becomes {EARLIER_BD}"
+        )
     why = "" if anchor is not None or not kept else "the experiment names no anchor"
     if anchor is not None:
         try:
@@ -258,6 +262,8 @@ def derive(
             drawn = {path.name: path.read_bytes() for path in plot_records(records, folder, overlays=published)}
         for name, table in tables.items():
             write_table(out / name, table)
+        if BD not in tables and anchor is not None and (out / BD).exists():
+            (out / BD).replace(out / EARLIER_BD)
         (out / PLOTS).mkdir(exist_ok=True)
         for name, data in drawn.items():
             write_bytes(out / PLOTS / name, data)

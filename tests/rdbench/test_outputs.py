@@ -82,9 +82,10 @@ def test_an_experiments_anchor_that_has_no_rows_yet_is_a_line(folder: Path) -> N
     before = (folder / "bd.csv").read_bytes()
     out, text = console()
     write_derived(folder, anchor="vtm", bd_method="pchip", overlay=[], console=out)
-    assert text.getvalue() == "no BD figures: 'vtm', the anchor, has no rows here yet; bd.csv stays as it was\n"
-    assert (folder / "bd.csv").read_bytes() == before
-    (folder / "bd.csv").unlink()
+    line = "no BD figures: 'vtm', the anchor, has no rows here yet"
+    assert text.getvalue() == f"{line}; bd.csv, which is of earlier rows, becomes bd-earlier.csv\n"
+    assert (folder / "bd-earlier.csv").read_bytes() == before
+    assert not (folder / "bd.csv").exists()
     out, text = console()
     write_derived(folder, anchor="vtm", bd_method="pchip", overlay=[], console=out)
     assert text.getvalue() == "no BD figures: 'vtm', the anchor, has no rows here yet\n"
