@@ -130,7 +130,7 @@ class _Trial:
         self.encode(image)
         self.decode(data, image)
         encode, decode = (seconds / megapixels for seconds in self.seconds)
-        detail = f"encode {encode:.3g} s, decode {decode:.3g} s a megapixel, on one thread"
+        detail = f"encode {encode:.3g} s, decode {decode:.3g} s per megapixel, on one thread"
         yield Finding("ok", "speed", detail)
 
     def _determinism(self, image: Image, data: bytes, decoded: Image) -> Iterator[Finding]:

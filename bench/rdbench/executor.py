@@ -44,7 +44,7 @@ class WorkerStartError(BenchError):
 
 
 class LaneExecutor(Executor):
-    """Runs tasks in worker processes, one task a worker at a time.
+    """Runs tasks in worker processes, one task per worker at a time.
 
     A task may have an attribute `affinity` (tasks with the same one go to the same worker where that costs no
     waiting) and an attribute `timeout` (seconds).

@@ -1,4 +1,4 @@
-"""What has been measured: an SQLite file, one row a cell and label.
+"""What has been measured: an SQLite file, one row per cell and label.
 
 Every row is committed as soon as it is measured, so that a killed run loses at most the cells in flight, and carries
 a checksum, so that a damaged file is found out rather than believed. Rows are counted up as they come in (their
@@ -298,7 +298,7 @@ class Ledger:
         self._db.execute(f"PRAGMA user_version = {_SCHEMA_VERSION}")
 
     def _rows_of_version_1(self) -> list[Row]:
-        """Return the rows of a ledger that had one a key, and did not note in what order they came."""
+        """Return the rows of a ledger that had one per key, and did not note in what order they came."""
         cells = []
         for key, body, checksum in self._db.execute("SELECT key, body, checksum FROM cells"):
             if not isinstance(body, str) or zlib.crc32(f"{key}\n{body}".encode()) != checksum:

@@ -154,7 +154,7 @@ class _Clock:
 
 
 class _Reference:
-    """An image with the features its metrics need, computed once an image and worker."""
+    """An image with the features its metrics need, computed once per image and worker."""
 
     def __init__(self, image: Image) -> None:
         self.image = np.ascontiguousarray(image)

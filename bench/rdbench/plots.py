@@ -1,4 +1,4 @@
-"""Rate-distortion plots: one a metric with every label, and one a label that has several step counts."""
+"""Rate-distortion plots: one per metric with every label, and one per label that has several step counts."""
 
 import math
 import re

@@ -82,7 +82,7 @@ def run(
         workers: number of worker processes; by default as many as the processors have room for.
         threads: threads that numerical libraries may use in each worker. Times depend on it.
         keep: keep bitstreams and reconstructions. A later run decodes kept bitstreams instead of encoding again.
-        force: measure again what is known.
+        force: measure again what has been measured.
         memory: bytes that a codec's process may use with its children; None for no limit.
         executor: runs the tasks instead of local worker processes (a Dask cluster's `Client.get_executor()`).
         console: where messages go; standard error by default.

@@ -150,14 +150,14 @@ def drop_rows(
         rates: at these rates.
         errors: those that failed.
         unused: those that no table shows.
-        dry_run: only say which.
+        dry_run: only list them.
         console: where they are named.
 
     Raises:
         BenchError: a label, image or rate that no row has, or no selector at all.
     """
     if not (labels or images or rates or errors or unused):
-        raise BenchError("say what to drop: --label, --image, --rate, --errors or --unused")
+        raise BenchError("name what to drop: --label, --image, --rate, --errors or --unused")
     with _existing(folder, console) as ledger, folder_lock(folder, console), SignalsHeldBack():
         with ledger.changing():
             rows = ledger.rows()

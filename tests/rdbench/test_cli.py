@@ -146,7 +146,7 @@ def test_run_with_failures_says_so_by_its_status(experiment_file: Path, tmp_path
     [
         (["run", "quik"], "unknown experiment 'quik': did you mean 'quick'?"),
         (["run", "nothing.yaml"], "no experiment file 'nothing.yaml'"),
-        (["run", "FILE", "--rates", "1,2"], "--rates goes with --codec"),
+        (["run", "FILE", "--rates", "1,2"], "--rates needs --codec"),
         (["run", "FILE", "--codec", "coarse", "--rates", "1,x"], "--rates 1,x: give numbers with commas"),
         (["run", "FILE", "--codec", "coarse", "--rates", "500"], "step 500 is out of range"),
         (["run", "FILE", "--codec", "vvencc"], "unknown codec 'vvencc': did you mean 'vvenc'?"),

@@ -186,7 +186,7 @@ def test_a_ledger_of_the_first_schema_is_brought_up_to_date(measure: Run, tmp_pa
     out = tmp_path / "out"
     measure(codecs=[entry(), entry(label="R")])
     rows = [cell for cell in cells_of(out).values() if cell.label == "Q"]
-    # As the first version had it: one row a key, and a file with all options in one column.
+    # As the first version had it: one row per key, and a file with all options in one column.
     (out / LEDGER_NAME).unlink()
     with sqlite3.connect(out / LEDGER_NAME) as old:
         old.execute(

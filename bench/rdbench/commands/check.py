@@ -18,11 +18,11 @@ def add_parser(commands: "Commands") -> None:
         "check",
         help="try a codec of your own out",
         description="Try out whether a codec keeps to its interface: bytes decoded in a fresh process, the same image "
-        "every time, all sizes, damaged streams, threads. One line a finding; exit status 1 where one says FAIL.",
+        "every time, all sizes, damaged streams, threads. One line per finding; exit status 1 where one says FAIL.",
     )
     parser.add_argument("codec", help="path/to/file.py:Class, or a codec's name")
     parser.add_argument(
-        "--option", action="append", default=[], metavar="NAME=VALUE", help="an option of the codec; give it repeatedly"
+        "--option", action="append", default=[], metavar="NAME=VALUE", help="an option of the codec; may be repeated"
     )
     parser.add_argument("--rate", type=float, help="the rate point to try (default: the middle of its own)")
     parser.add_argument("--timeout", type=float, default=600.0, help="seconds that one call may take (default: 600)")

@@ -34,9 +34,9 @@ def add_parser(commands: "Commands") -> None:
         "published/SOURCE/CURVE. docs/statistics.md explains the figures.",
     )
     parser.add_argument("base", metavar="ANCHOR", help="what is compared against")
-    parser.add_argument("new", metavar="NEW", nargs="+", help="what is compared; several make a table a metric")
+    parser.add_argument("new", metavar="NEW", nargs="+", help="what is compared; several make one table per metric")
     parser.add_argument("--results", type=Path, default=Path("results/quick"), help="default: results/quick")
-    parser.add_argument("--metric", action="append", help="only this metric; may be given again")
+    parser.add_argument("--metric", action="append", help="only this metric; may be repeated")
     parser.add_argument("--method", choices=("pchip", "akima", "cubic"), default="pchip")
     parser.add_argument(
         "--worst",
@@ -51,15 +51,15 @@ def add_parser(commands: "Commands") -> None:
         action="append",
         default=[],
         metavar="BPP",
-        help="also read both qualities off the curves at this rate; may be given again",
+        help="also read both qualities off the curves at this rate; may be repeated",
     )
     parser.add_argument(
         "--fail-if",
         action="append",
         default=[],
         metavar="BOUND",
-        help="exit with 3 where this is true or cannot be told, e.g. 'bd_rate(st_lpips_alex) > 2', 'failed > 0', "
-        "'overlap(psnr) < 0.9', 'losses(psnr) > 4'; may be given again",
+        help="exit with status 3 if this is true or cannot be told, e.g. 'bd_rate(st_lpips_alex) > 2', 'failed > 0', "
+        "'overlap(psnr) < 0.9', 'losses(psnr) > 4'; may be repeated",
     )
     parser.add_argument(
         "--min-overlap",
@@ -155,7 +155,7 @@ def _compare_all(
 
 
 def _sections(by_curve: Sequence[Sequence["Comparison"]]) -> list[_Section]:
-    """Return the tables: of one curve a row a metric, of several a table a metric with a row a curve."""
+    """Return the tables: of one curve, one row per metric; of several, one table per metric with one row per curve."""
     from rdbench.stats import holm
 
     if len(by_curve) == 1:

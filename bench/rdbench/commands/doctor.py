@@ -24,7 +24,7 @@ def add_parser(commands: "Commands") -> None:
     """Declare the command."""
     parser = commands.add_parser(
         "doctor",
-        help="say what is missing on this machine and how to get it",
+        help="list what is missing on this machine and how to get it",
         description="Check every codec and metric. What is missing is only ever left out of a run, never replaced.",
     )
     parser.set_defaults(execute=execute)

@@ -19,12 +19,12 @@ def add_parser(commands: "Commands") -> None:
         "else ever removes a row.",
     )
     parser.add_argument("results", type=Path, help="results folder, e.g. results/kodak")
-    parser.add_argument("--label", action="append", default=[], help="of this label; may be given again")
-    parser.add_argument("--image", action="append", default=[], help="of this image; may be given again")
-    parser.add_argument("--rate", action="append", type=float, default=[], help="at this rate; may be given again")
+    parser.add_argument("--label", action="append", default=[], help="of this label; may be repeated")
+    parser.add_argument("--image", action="append", default=[], help="of this image; may be repeated")
+    parser.add_argument("--rate", action="append", type=float, default=[], help="at this rate; may be repeated")
     parser.add_argument("--errors", action="store_true", help="those that failed")
     parser.add_argument("--unused", action="store_true", help="those that no table shows")
-    parser.add_argument("--dry-run", action="store_true", help="only say which")
+    parser.add_argument("--dry-run", action="store_true", help="only list them")
     parser.set_defaults(execute=execute)
 
 

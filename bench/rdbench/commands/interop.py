@@ -20,7 +20,7 @@ def add_parser(commands: "Commands") -> None:
     """Declare both commands."""
     into = commands.add_parser(
         "import",
-        help="take in a CompressAI results JSON as a published curve",
+        help="import a CompressAI results JSON as a published curve",
         description="Check a CompressAI results JSON and put it under results/published, where `overlay:` of an "
         "experiment and `rdbench compare` find it.",
     )

@@ -16,7 +16,7 @@ def add_parser(commands: "Commands") -> None:
     """Declare the command."""
     parser = commands.add_parser(
         "report",
-        help="write a page to look at results with: curves, figures, pictures",
+        help="write an HTML page of the results: curves, figures, pictures",
         description="Write RESULTS/report.html of each results folder from its records.csv: one file that opens in any "
         "browser, without a server or a network. No codec runs. Pictures are in it where the run kept its "
         "reconstructions (rdbench run --keep).",

@@ -35,7 +35,7 @@ def add_parser(commands: "Commands") -> None:
     )
     parser.add_argument("--rates", help="rate points of the codecs named with --codec, e.g. 22,27,32")
     parser.add_argument("--out", type=Path, help="results folder (default: results/NAME)")
-    parser.add_argument("--workers", type=_positive, help="worker processes (default: one a processor)")
+    parser.add_argument("--workers", type=_positive, help="worker processes (default: one per processor)")
     parser.add_argument("--threads", type=_positive, default=1, help="threads in each worker (default: 1)")
     parser.add_argument(
         "--memory", type=_size, help="memory that one process of a codec may use with its children, e.g. 4GiB"
@@ -47,7 +47,7 @@ def add_parser(commands: "Commands") -> None:
     )
     parser.add_argument("--limit", type=_positive, help="only the first N images")
     parser.add_argument("--keep", action="store_true", help="keep bitstreams and reconstructions")
-    parser.add_argument("--force", action="store_true", help="measure again what is known")
+    parser.add_argument("--force", action="store_true", help="measure again what has been measured")
     parser.set_defaults(execute=execute)
 
 
@@ -103,7 +103,7 @@ def select(experiment: Experiment, options: argparse.Namespace) -> Experiment:
     if options.no_verify:
         changes["verify"] = False
     if options.rates and not options.codec:
-        raise BenchError("--rates goes with --codec: say of which codec")
+        raise BenchError("--rates needs --codec: name the codec that these rates are for")
     if options.codec:
         chosen = [entry for name in options.codec for entry in _entries(experiment, name, options.rates)]
         changes["codecs"] = list({entry.label or entry.codec: entry for entry in chosen}.values())

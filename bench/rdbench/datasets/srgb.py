@@ -194,7 +194,7 @@ def _deep_colour(picture: ImageFile, raw: str, reopen: Callable[[], ImageFile], 
     """
     if raw.startswith("RGBa"):
         raise ImageError("16-bit premultiplied alpha is not supported: save straight alpha")
-    if raw == "LA;16B":  # cannot be turned round, but its four bytes a pixel can be had as if they were RGBA
+    if raw == "LA;16B":  # cannot be turned round, but its four bytes per pixel can be had as if they were RGBA
         pixels = np.asarray(_with_raw_mode(picture, "RGBA")).astype(np.uint16)
         return _reduce(pixels[..., 0::2] << 8 | pixels[..., 1::2], tags=tags)
     order = raw[-1].replace("N", "L" if sys.byteorder == "little" else "B")

@@ -24,7 +24,7 @@ class UndefinedScoreError(BenchError):
 class Metric(ABC):
     """A full-reference image metric.
 
-    `prepare` does what depends on the reference alone (its features), once an image; `score` compares one
+    `prepare` does what depends on the reference alone (its features), once per image; `score` compares one
     reconstruction with it. Both take and give what DESIGN calls an image: uint8 (H, W, 3) sRGB.
     """
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 class PerceptualMetric(Metric):
     """A distance between features. The network is loaded when the first image comes.
 
-    The reference's features are computed once, in `prepare`, and kept: up to 500 bytes a pixel (VGG16), which
+    The reference's features are computed once, in `prepare`, and kept: up to 500 bytes per pixel (VGG16), which
     is 190 MB for a 768x512 image.
     """
 
