@@ -21,6 +21,11 @@ class UndefinedScoreError(BenchError):
     """The metric has no value for this very picture (a flat one, say). The cell has none then, and no error."""
 
 
+def too_little_content(metric: str) -> UndefinedScoreError:
+    """Return the error of a metric, given by name, that has nothing to measure in a picture."""
+    return UndefinedScoreError(f"{metric} is not defined for a picture with so little content")
+
+
 class Metric(ABC):
     """A full-reference image metric.
 
