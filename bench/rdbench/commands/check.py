@@ -7,6 +7,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from rdbench.errors import BenchError
+from rdbench.text import counted
 
 if TYPE_CHECKING:
     from rdbench.commands import Commands
@@ -42,7 +43,7 @@ def execute(options: argparse.Namespace) -> int:
         count += 1
         failed += finding.verdict == "FAIL"
         warned += finding.verdict == "WARN"
-    print(f"{options.codec}: {count} findings, {failed} FAIL, {warned} WARN")
+    print(f"{options.codec}: {counted(count, 'finding')}, {failed} FAIL, {warned} WARN")
     return 1 if failed else 0
 
 

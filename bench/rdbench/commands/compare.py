@@ -11,7 +11,9 @@ from rich.console import Console
 from rich.table import Table
 
 from rdbench.bd_text import format_figure, format_interval
+from rdbench.commands import table_console
 from rdbench.errors import BenchError
+from rdbench.messages import say
 from rdbench.text import printable
 
 if TYPE_CHECKING:
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
     from rdbench.curves import CurveSource
 
 _WIDTH = 200
-"""Least width of a printed table, in characters: a narrower terminal wraps lines, but nothing is cut off."""
+"""Least width of a table, in characters."""
 
 
 def add_parser(commands: "Commands") -> None:
@@ -229,13 +231,12 @@ def _show(
             _print_markdown_table(section)
         print("\n".join([*(f"- **{_escaped(line)}**" for line in failures), *_listed([*warnings, *remarks])]))
         return
-    console = Console(highlight=False, markup=False)
-    console.width = max(console.width, _WIDTH)
+    console = table_console(_WIDTH)
     for section in sections:
         _print_table(console, section)
     for lines, style in ((warnings, "yellow"), (remarks, None), (failures, "red")):
         for line in lines:
-            console.print(printable(line), style=style, soft_wrap=True)
+            say(console, line, style)
 
 
 def _listed(lines: Sequence[str]) -> list[str]:
@@ -248,7 +249,7 @@ def _print_table(console: Console, section: _Section) -> None:
         table.add_column(name.strip(), justify="right" if i else "left", no_wrap=True)
     for row in section.rows:
         table.add_row(*map(printable, row.values()))
-    console.print(printable(section.title), style="bold", soft_wrap=True)
+    say(console, section.title, "bold")
     console.print(table)
 
 

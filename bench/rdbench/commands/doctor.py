@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from rdbench.available import available_metrics
-from rdbench.describing import describe_codec
+from rdbench.describing import LOAD_LIMIT_S, describe_codec
 from rdbench.metrics import metric_names
 from rdbench.provenance import describe_machine
 from rdbench.text import message, one_line, printable
@@ -15,9 +15,6 @@ from rdcodecs.description import OWN_SOURCE
 
 if TYPE_CHECKING:
     from rdbench.commands import Commands
-
-_LIMIT_S = 600.0
-"""Seconds that a codec of another package may take to be loaded."""
 
 
 def add_parser(commands: "Commands") -> None:
@@ -41,7 +38,7 @@ def execute(_: argparse.Namespace) -> int:
     )
     for name in available_codecs():
         try:
-            fingerprint = describe_codec(name, {}, limit_s=_LIMIT_S, complete=True).fingerprint or {}
+            fingerprint = describe_codec(name, {}, limit_s=LOAD_LIMIT_S, complete=True).fingerprint or {}
             facts = {key: value for key, value in fingerprint.items() if key not in {"codec", "name", OWN_SOURCE}}
         except CodecError as error:
             _line(console, False, f"codec {name}", message(error))

@@ -6,6 +6,9 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
+from rdbench.messages import say
+from rdbench.text import counted
+
 if TYPE_CHECKING:
     from rdbench.commands import Commands
 
@@ -44,5 +47,5 @@ def execute(options: argparse.Namespace) -> int:
         console=console,
     )
     what = "would be dropped" if options.dry_run else "dropped"
-    console.print(f"{count} row{'s' * (count != 1)} {what}", highlight=False)
+    say(console, f"{counted(count, 'row')} {what}")
     return 0

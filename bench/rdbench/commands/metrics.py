@@ -3,11 +3,10 @@
 import argparse
 from typing import TYPE_CHECKING
 
-from rich.console import Console
 from rich.table import Table
 
 from rdbench.available import available_metrics
-from rdbench.commands import TABLE_WIDTH
+from rdbench.commands import table_console
 from rdbench.metrics import DerivedMetric, metric_class, metric_names
 
 if TYPE_CHECKING:
@@ -36,7 +35,5 @@ def execute(_: argparse.Namespace) -> int:
             side,
             "yes" if name in ready else "no (rdbench doctor)",
         )
-    console = Console(markup=False)
-    console.width = max(console.width, TABLE_WIDTH)
-    console.print(table)
+    table_console().print(table)
     return 0
