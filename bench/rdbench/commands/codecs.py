@@ -6,10 +6,8 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 
 from rdbench.commands import table_console
-from rdbench.describing import LOAD_LIMIT_S, describe_codec
 from rdbench.text import message
 from rdcodecs import CodecError, RateSpec, available_codecs
-from rdcodecs.description import OWN_SOURCE
 from rdcodecs.registry import codec_class, is_shipped, load_codec, option_defaults
 
 if TYPE_CHECKING:
@@ -47,6 +45,9 @@ def execute(_: argparse.Namespace) -> int:
 
 def _others(name: str) -> list[str]:
     """Return the row of another package's codec, which is asked in a process of its own."""
+    from rdbench.describing import LOAD_LIMIT_S, describe_codec
+    from rdcodecs.description import OWN_SOURCE
+
     try:
         codec = describe_codec(name, {}, limit_s=LOAD_LIMIT_S, complete=True)
     except CodecError as error:

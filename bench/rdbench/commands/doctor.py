@@ -5,13 +5,8 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from rdbench.available import available_metrics
-from rdbench.describing import LOAD_LIMIT_S, describe_codec
-from rdbench.metrics import metric_names
-from rdbench.provenance import describe_machine
 from rdbench.text import message, one_line, printable
 from rdcodecs import CodecError, available_codecs
-from rdcodecs.description import OWN_SOURCE
 
 if TYPE_CHECKING:
     from rdbench.commands import Commands
@@ -29,6 +24,12 @@ def add_parser(commands: "Commands") -> None:
 
 def execute(_: argparse.Namespace) -> int:
     """Check. The status is 0 whatever is missing: everything is optional."""
+    from rdbench.available import available_metrics
+    from rdbench.describing import LOAD_LIMIT_S, describe_codec
+    from rdbench.metrics import metric_names
+    from rdbench.provenance import describe_machine
+    from rdcodecs.description import OWN_SOURCE
+
     console = Console(soft_wrap=True, highlight=False)
     machine = describe_machine()
     console.print(

@@ -5,9 +5,7 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table
 
-from rdbench.available import available_metrics
 from rdbench.commands import table_console
-from rdbench.metrics import DerivedMetric, metric_class, metric_names
 
 if TYPE_CHECKING:
     from rdbench.commands import Commands
@@ -21,6 +19,9 @@ def add_parser(commands: "Commands") -> None:
 
 def execute(_: argparse.Namespace) -> int:
     """List."""
+    from rdbench.available import available_metrics
+    from rdbench.metrics import DerivedMetric, metric_class, metric_names
+
     table = Table("metric", "title", "better", "range", "smallest side", "here", box=None, header_style="bold")
     ready, _lines = available_metrics(metric_names())
     for name in metric_names():
