@@ -304,7 +304,8 @@ class Ledger:
             if not isinstance(body, str) or zlib.crc32(f"{key}\n{body}".encode()) != checksum:
                 raise DamagedLedgerError(f"the ledger '{self.path}' is damaged (row {key} fails its checksum)")
             cells.append(Cell(**json.loads(body)))
-        # Once, and for want of anything better: records.csv says what was shown, where it is there.
+        # Version 1 did not note the order. Only this upgrade goes by the time; records.csv, where it is there, says
+        # what tables showed.
         cells.sort(key=lambda cell: cell.measured)
         newest = {cell.label: cell.fingerprint for cell in cells}
         return [

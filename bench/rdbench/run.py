@@ -27,7 +27,7 @@ from rdbench.opening import LEDGER_NAME, noted_shown, open_ledger
 from rdbench.outputs import is_written, write_outputs
 from rdbench.plan import Plan, make_plan
 from rdbench.progress import RunProgress, TimeLeft, format_seconds
-from rdbench.selection import Selection, said
+from rdbench.selection import Selection, hidden_rows
 from rdbench.text import counted, one_line
 
 __all__ = ["LEDGER_NAME", "RunResult", "run"]
@@ -142,7 +142,7 @@ def run(
             with folder_lock(out, console), SignalsHeldBack() as signals:
                 cells = write_outputs(out, experiment, dataset.name, ledger, plan, facts, console=console)
             result = replace(result, interrupted=result.interrupted or signals.came)
-        hidden = said(Selection(cells, noted_shown(ledger)), plan.image_names)
+        hidden = hidden_rows(Selection(cells, noted_shown(ledger)), plan.image_names)
     if hidden:
         warn(console, hidden)
     _say_undefined(plan, best_by_key(cells), console)

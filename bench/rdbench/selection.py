@@ -1,6 +1,6 @@
 """Which rows tables show: exactly what was planned, and of other labels what was last shown of them.
 
-A row that tables do not show stays in the ledger and in records.csv; `said` names what these are.
+A row that tables do not show stays in the ledger and in records.csv; `hidden_rows` names what these are.
 """
 
 from collections import Counter
@@ -106,7 +106,7 @@ def select(
     return Selection([*result, *added], shown | last)
 
 
-def said(selection: Selection, images: Iterable[str]) -> str:
+def hidden_rows(selection: Selection, images: Iterable[str]) -> str:
     """Return one line on the rows that tables do not show, "" where there are none.
 
     Args:
