@@ -12,8 +12,9 @@ from PIL.Image import Image as Picture
 from PIL.Image import Transpose, fromarray, frombytes
 from PIL.ImageFile import ImageFile
 
-from rdbench.datasets.base import Image, ImageError
+from rdbench.datasets.base import ImageError
 from rdbench.datasets.cicp import Cicp, to_srgb_levels
+from rdcodecs import Image
 
 _TURN = {
     2: Transpose.FLIP_LEFT_RIGHT,

@@ -10,10 +10,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
-from rdbench.metrics.base import Image, Metric, MetricUnavailableError, too_little_content
+from rdbench.metrics.base import Metric, MetricUnavailableError, too_little_content
 from rdbench.metrics.installed import package_version
 from rdbench.metrics.tensors import to_tensor
 from rdbench.metrics.weights import checkpoints_folder, verify
+from rdcodecs import Image
 
 
 class PyIQAMetric(Metric):

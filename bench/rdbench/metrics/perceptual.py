@@ -4,8 +4,9 @@ import math
 from abc import abstractmethod
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from rdbench.metrics.base import Image, Metric
+from rdbench.metrics.base import Metric
 from rdbench.metrics.tensors import to_tensor
+from rdcodecs import Image
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -13,8 +13,9 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from rdbench.metrics.base import Image, UndefinedScoreError
+from rdbench.metrics.base import UndefinedScoreError
 from rdbench.stats import MIN_IMAGES
+from rdcodecs import Image
 
 PATCH = 256
 """Side of a patch in pixels; also the smallest width and height of an image that takes part."""

@@ -15,8 +15,9 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from rdbench.metrics.base import Image, Metric
+from rdbench.metrics.base import Metric
 from rdbench.metrics.installed import package_version
+from rdcodecs import Image
 
 _Planes = npt.NDArray[np.float64]
 

@@ -24,8 +24,9 @@ from rdbench.record_writer import read_cells
 from rdbench.records import curve_names
 from rdbench.report.charts import main_curves, rate_names
 from rdbench.report.numbers import plain
-from rdbench.report.scenes import Image, Match, crop_size, matched_rates, most_disputed, rmse
+from rdbench.report.scenes import Match, crop_size, matched_rates, most_disputed, rmse
 from rdbench.text import message
+from rdcodecs import Image
 
 _WIDTHS = (192, 352)
 """Least and largest width of a crop, in pixels; its height is three quarters of that."""
