@@ -20,19 +20,6 @@ from rdbench.errors import BenchError
 from rdbench.keys import canonical_json
 from rdbench.text import cell_text
 
-__all__ = [
-    "Cell",
-    "DamagedLedgerError",
-    "Export",
-    "Ledger",
-    "LedgerError",
-    "Put",
-    "Row",
-    "connect",
-    "readable_rows",
-    "translated",
-]
-
 _SCHEMA_VERSION = 2
 _OTHER_VERSION = "'{}' was written by another version of rdbench: move it away, records.csv holds the same"
 _CELLS = """

@@ -13,6 +13,7 @@ from rich.console import Console
 from rdbench.cell import Cell
 from rdbench.errors import BenchError
 from rdbench.files import refuse_links_out, sweep_parts
+from rdbench.layout import LEDGER_NAME, PLOTS, PROVENANCE, RECORDS
 from rdbench.ledger import DamagedLedgerError, Ledger, Row, readable_rows
 from rdbench.merging import Merged, listed, merge
 from rdbench.messages import say, warn
@@ -20,9 +21,6 @@ from rdbench.provenance import read_provenance
 from rdbench.record_writer import ReadRecords, read_records
 from rdbench.selection import Shown, last_shown
 from rdbench.text import counted
-
-LEDGER_NAME = "ledger.sqlite"
-RECORDS, PROVENANCE, PLOTS = "records.csv", "provenance.json", "plots"
 
 
 def open_ledger(out: Path, console: Console) -> tuple[Ledger, list[Row]]:

@@ -13,9 +13,10 @@ from rdbench.cell import Cell
 from rdbench.errors import BenchError
 from rdbench.experiment import Experiment
 from rdbench.files import check_inside, write_bytes
+from rdbench.layout import BD, PLOTS, PROVENANCE, RECORDS, SUMMARY
 from rdbench.ledger import Export, Ledger, Row
 from rdbench.messages import warn
-from rdbench.opening import PLOTS, PROVENANCE, RECORDS, file_digest, noted_shown
+from rdbench.opening import file_digest, noted_shown
 from rdbench.plan import Plan
 from rdbench.provenance import write_provenance
 from rdbench.record_writer import records_bytes
@@ -27,23 +28,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from rdbench.integrals import Method
-
-__all__ = [
-    "BD",
-    "PLOTS",
-    "PROVENANCE",
-    "RECORDS",
-    "SUMMARY",
-    "Snapshot",
-    "derive",
-    "is_written",
-    "store_changes",
-    "write_derived",
-    "write_outputs",
-    "write_snapshot",
-]
-
-SUMMARY, BD = "summary.csv", "bd.csv"
 
 
 def write_outputs(

@@ -21,6 +21,7 @@ from rdbench.curves import (
 from rdbench.drawing import FORMATS, DrawnCurve, NothingToDrawError, Style, draw
 from rdbench.interop.compressai import MeanPoints
 from rdbench.interop.published import load_published
+from rdbench.layout import PLOTS
 from rdbench.records import load_records, metric_columns
 from rdbench.text import counted
 
@@ -86,7 +87,7 @@ def plot_all(
     folder = Path(results)
     records = load_records(folder)
     published = [load_published(spec, folder) for spec in overlays]
-    return plot_records(records, folder / "plots", overlays=published, log_rate=log_rate, formats=formats)
+    return plot_records(records, folder / PLOTS, overlays=published, log_rate=log_rate, formats=formats)
 
 
 def plot_records(

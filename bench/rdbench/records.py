@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from rdbench.errors import BenchError
+from rdbench.layout import RECORDS
 from rdbench.metrics import metric_names
 from rdbench.record_format import (
     JSON,
@@ -51,7 +52,7 @@ def load_records(path: Path | str) -> pd.DataFrame:
     """
     file = Path(path)
     if file.is_dir():
-        file /= "records.csv"
+        file /= RECORDS
     numbers = [*NUMBERS, *metric_names()]
     try:
         frame = pd.read_csv(

@@ -23,14 +23,12 @@ from rdbench.locking import SignalsHeldBack, folder_lock
 from rdbench.measure import UNREPEATABLE, Measured, Task, failed, measure
 from rdbench.messages import run_console, say, warn
 from rdbench.metrics import DerivedMetric, metric_class
-from rdbench.opening import LEDGER_NAME, noted_shown, open_ledger
+from rdbench.opening import noted_shown, open_ledger
 from rdbench.outputs import is_written, write_outputs
 from rdbench.plan import Plan, make_plan
 from rdbench.progress import RunProgress, TimeLeft, format_seconds
 from rdbench.selection import Selection, hidden_rows
 from rdbench.text import counted, one_line
-
-__all__ = ["LEDGER_NAME", "RunResult", "run"]
 
 # Enough that every worker finds an image of its own, few enough that memory does not grow with the dataset.
 _WINDOW = 512

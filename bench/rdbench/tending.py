@@ -15,12 +15,13 @@ from rich.console import Console
 
 from rdbench.cell import Cell
 from rdbench.errors import BenchError, did_you_mean
+from rdbench.layout import BD, LEDGER_NAME, PLOTS, PROVENANCE, RECORDS, SUMMARY
 from rdbench.ledger import DamagedLedgerError, Ledger, readable_rows
 from rdbench.locking import SignalsHeldBack, folder_lock
 from rdbench.merging import conflicts, listed, merge
 from rdbench.messages import say, warn
-from rdbench.opening import LEDGER_NAME, PROVENANCE, RECORDS, noted_shown, open_ledger
-from rdbench.outputs import BD, PLOTS, SUMMARY, Snapshot, store_changes, write_derived, write_snapshot
+from rdbench.opening import noted_shown, open_ledger
+from rdbench.outputs import Snapshot, store_changes, write_derived, write_snapshot
 from rdbench.provenance import experiment_in, read_provenance, save_provenance
 from rdbench.record_writer import read_records
 from rdbench.selection import Shown, last_shown

@@ -20,9 +20,9 @@ import faulty_codecs
 from rdbench import outputs
 from rdbench.cell import Cell
 from rdbench.experiment import Experiment
+from rdbench.layout import LEDGER_NAME
 from rdbench.ledger import Ledger
 from rdbench.locking import SignalsHeldBack
-from rdbench.opening import LEDGER_NAME
 from rdbench.record_writer import read_cells, records_bytes
 from rdbench.records import load_records, summary
 from rdbench.run import RunResult, run

@@ -13,7 +13,7 @@ from rich.console import Console
 import faulty_codecs
 from rdbench.cli import main
 from rdbench.experiment import Experiment
-from rdbench.opening import LEDGER_NAME
+from rdbench.layout import LEDGER_NAME
 from rdbench.record_writer import read_cells
 from rdbench.records import load_records
 from rdbench.run import run

@@ -26,7 +26,7 @@ def add_parser(commands: "Commands") -> None:
 
 def execute(options: argparse.Namespace) -> int:
     """Draw."""
-    from rdbench.opening import PLOTS, PROVENANCE
+    from rdbench.layout import PLOTS, PROVENANCE
     from rdbench.outputs import derive
     from rdbench.provenance import experiment_in, read_provenance
 

@@ -16,6 +16,7 @@ from rdbench.curves import resolve_curve
 from rdbench.errors import BenchError
 from rdbench.files import atomic_text
 from rdbench.interop import published_curves
+from rdbench.layout import PROVENANCE
 from rdbench.messages import warn
 from rdbench.provenance import experiment_in, planned_cells, read_provenance
 from rdbench.records import load_records, metric_columns
@@ -64,7 +65,7 @@ def write_report(
     folder = Path(results)
     environment, plotly = _environment(), _plotly()
     records = load_records(folder)
-    provenance = read_provenance(folder / "provenance.json")
+    provenance = read_provenance(folder / PROVENANCE)
     experiment = experiment_in(provenance)
     method = experiment.get("bd_method", "pchip")
     plan = planned_cells(provenance)
