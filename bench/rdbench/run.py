@@ -404,6 +404,6 @@ def _conclude(result: RunResult, counts: _Counts, out: Path, console: Console) -
         f"({format_seconds(result.wall_s)}{share})",
     )
     if counts.kept:
-        failures = counted(counts.kept, "failure")
+        failures = f"{counted(counts.kept, 'failure')} {'is' if counts.kept == 1 else 'are'}"
         warn(console, f"{failures} of cells that had been measured before: those rows stay as they were")
     say(console, f"results: {out}")
