@@ -266,7 +266,7 @@ def test_a_label_is_found_whatever_is_in_it(
     assert main(["export", str(tmp_path / "new"), label, "--out", str(tmp_path / "out.json")]) == 0
 
 
-def test_many_curves_are_compared_in_a_table_a_metric(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_many_curves_are_compared_in_one_table_per_metric(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     records = make_records({"vtm": (1, 0), "a": (0.8, 0), "b": (1.1, 0), "c": (1, 1)}, images=8)
     records.drop(columns="lpips_alex").to_csv(tmp_path / "records.csv", index=False)
     command = ["compare", "vtm", "a", "b", "c", "--results", str(tmp_path)]
