@@ -19,6 +19,7 @@ from rdbench.curves import Curve, CurveSource, metric_info
 from rdbench.errors import BenchError, did_you_mean
 from rdbench.integrals import Method, falls_at, interval_means
 from rdbench.stats import MIN_IMAGES, jackknife_interval, leave_one_out
+from rdbench.text import counted
 
 Floats = npt.NDArray[np.float64]
 Kind = Literal["rate", "quality"]
@@ -217,7 +218,7 @@ def paired_curves(base: CurveSource, test: CurveSource, metric: str) -> tuple[Cu
     finite = [curve.finite() for curve in curves]
     for curve, kept in zip(curves, finite, strict=True):
         if lost := len(curve.bpp) - len(kept.bpp):
-            notes.append(f"{lost} lossless point{'s' * (lost > 1)} of '{curve.name}' left out")
+            notes.append(f"{counted(lost, 'lossless point')} of '{curve.name}' left out")
     return finite[0], finite[1], tuple(notes)
 
 

@@ -12,6 +12,7 @@ from rdbench.bd import BDResult
 from rdbench.compare import Comparison
 from rdbench.curves import metric_info
 from rdbench.errors import BenchError, did_you_mean
+from rdbench.text import counted
 
 LEAST_OVERLAP = 0.5
 """A BD figure that speaks for less of the curves' joint range than this decides no bound, unless the user says so."""
@@ -187,7 +188,7 @@ def _missing(comparison: Comparison, accepted: Accepted) -> list[str]:
         return []
     names = (comparison.base, comparison.new)
     failed = [
-        f"{count:.0f} cell{'s' * (count > 1)} of '{name}' failed"
+        f"{counted(round(count), 'cell')} of '{name}' failed"
         for name, count in zip(names, comparison.failed, strict=True)
         if count > 0
     ]

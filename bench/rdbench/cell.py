@@ -145,7 +145,7 @@ def differences(
 
 def _agree(first: Any, second: Any, tolerance: float) -> bool:
     if _is_number(first) and _is_number(second):
-        return first == second or abs(first - second) <= tolerance or (first != first and second != second)
+        return bool(first == second or abs(first - second) <= tolerance or (first != first and second != second))
     return canonical_json(first) == canonical_json(second)
 
 

@@ -47,7 +47,7 @@ def check_codec(
     Args:
         codec: registered name or ``path/to/file.py:Class``.
         options: its options.
-        rate: the rate point to try; by default the middle one of its default rates.
+        rate: the rate point to try; by default the middle one of its default rates, or of its range.
         limit_s: seconds that one call may take.
 
     Raises:
@@ -67,8 +67,7 @@ def check_codec(
         "ok", "description", f"'{described.name}', {described.rate.name}, fingerprint {digest(described.fingerprint)}"
     )
     if rate is None:
-        rates = described.default_rates or (described.rate.low,)
-        rate = sorted(rates)[len(rates) // 2]
+        rate = _middle(described)
     described.rate.validate(rate)
     trial = _Trial(described, options, rate, limit_s)
     try:
@@ -130,7 +129,7 @@ class _Trial:
         self.encode(image)
         self.decode(data, image)
         encode, decode = (seconds / megapixels for seconds in self.seconds)
-        detail = f"encode {encode:.3g} s, decode {decode:.3g} s a megapixel, on one thread"
+        detail = f"encode {encode:.3g} s, decode {decode:.3g} s per megapixel, on one thread"
         yield Finding("ok", "speed", detail)
 
     def _determinism(self, image: Image, data: bytes, decoded: Image) -> Iterator[Finding]:

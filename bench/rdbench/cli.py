@@ -1,4 +1,4 @@
-"""The command line: one command a verb.
+"""The command line: one module per command.
 
 This module is imported before anything can be caught, so it imports next to nothing; commands are imported within
 `main`, where Ctrl-C is an exit status and not a traceback.
@@ -38,7 +38,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="rdbench",
         description="Rate-distortion evaluation for perceptual and generative image codecs.",
-        epilog="Exit status: 0 success, 1 an error that is said in one line, 2 wrong usage, "
+        epilog="Exit status: 0 success, 1 an error, explained in one line, 2 wrong usage, "
         "3 finished with failed cells (run) or a failed condition (compare), 130 interrupted.",
     )
     parser.add_argument("--version", action="version", version=f"rdbench {__version__}")

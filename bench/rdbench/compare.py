@@ -32,6 +32,7 @@ from rdbench.curves import (
 from rdbench.integrals import Method
 from rdbench.records import metric_columns, with_curves
 from rdbench.stats import sign_test
+from rdbench.text import counted
 
 
 @dataclass(frozen=True)
@@ -301,8 +302,7 @@ def _same_images(base: CurveSource, new: CurveSource, metric: str) -> tuple[Curv
         if not same:
             raise BDError(f"no image is the same in '{base.name}' and '{new.name}': their hashes differ")
         anchor, test = anchor.restrict(same), test.restrict(same)
-        images = f"{len(changed)} image{'s' * (len(changed) > 1)}"
-        notes += (f"{images} left out: not the same in the two runs",)
+        notes += (f"{counted(len(changed), 'image')} left out: not the same in the two runs",)
     return anchor, test, notes
 
 

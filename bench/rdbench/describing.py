@@ -22,6 +22,9 @@ from rdcodecs import CodecError, load_codec
 from rdcodecs.description import CodecDescription, describe, full_fingerprint
 from rdcodecs.registry import is_shipped
 
+LOAD_LIMIT_S = 600.0
+"""Seconds that a codec may take to be loaded where no experiment says how long."""
+
 Wanted = tuple[str, Mapping[str, Any]]
 """A codec's name and its options."""
 

@@ -66,7 +66,7 @@ class Division:
         return [found[cell.key] for cell in task.cells] if len(found) == len(task.cells) else []
 
     def close(self) -> None:
-        """Leave the others alone."""
+        """Give back the tasks that this run still holds."""
         self._leases.close()
         self._ledger.close()
 

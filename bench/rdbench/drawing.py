@@ -111,7 +111,7 @@ def draw(
     log_rate: bool | None = None,
     formats: Sequence[str] = FORMATS,
 ) -> list[Path]:
-    """Draw curves and write one file a format.
+    """Draw curves and write one file per format.
 
     Args:
         lines: the curves; at least one that is not published.

@@ -22,6 +22,7 @@ from typing import Any
 import psutil
 
 from rdbench.errors import BenchError
+from rdbench.processes import kill_children, kill_tree
 from rdbench.scratch import Scratch, remove_if_last, remove_tree, sweep
 from rdbench.threads import THREAD_VARIABLES, thread_settings
 
@@ -44,7 +45,7 @@ class WorkerStartError(BenchError):
 
 
 class LaneExecutor(Executor):
-    """Runs tasks in worker processes, one task a worker at a time.
+    """Runs tasks in worker processes, one task per worker at a time.
 
     A task may have an attribute `affinity` (tasks with the same one go to the same worker where that costs no
     waiting) and an attribute `timeout` (seconds).
@@ -224,7 +225,7 @@ class LaneExecutor(Executor):
     def _kill(self, lane: int) -> None:
         pid = self._pids.pop(lane, None)
         if pid is not None:
-            _kill_tree(pid)
+            kill_tree(pid)
 
 
 def leave_if_unguarded() -> None:
@@ -259,21 +260,7 @@ def _die_with_parent(folder: Path) -> None:
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()  # also returns when the parent was killed with -9
-        _kill_children(os.getpid())
+        kill_children(os.getpid())
         remove_tree(folder)
         remove_if_last(folder.parent)
         psutil.Process().kill()
-
-
-def _kill_tree(pid: int) -> None:
-    """Kill a process with the encoders it has started."""
-    _kill_children(pid)
-    with contextlib.suppress(psutil.NoSuchProcess):
-        psutil.Process(pid).kill()
-
-
-def _kill_children(pid: int) -> None:
-    with contextlib.suppress(psutil.NoSuchProcess):
-        for child in psutil.Process(pid).children(recursive=True):
-            with contextlib.suppress(psutil.NoSuchProcess):
-                child.kill()

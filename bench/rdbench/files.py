@@ -1,4 +1,4 @@
-"""Files that are either whole or not there, and stay in the folder that they were meant for."""
+"""Write files as a whole or not at all, and never through a link that leads out of their folder."""
 
 import codecs
 import os

@@ -17,7 +17,7 @@ _FLAT = 1e-9
 
 
 class _Pieces(NamedTuple):
-    """An interpolant as K cubics a row: c0 + c1 s + c2 s^2 + c3 s^3 with s = (x - origin) / scale, each (B, K)."""
+    """An interpolant as K cubics per row: c0 + c1 s + c2 s^2 + c3 s^3 with s = (x - origin) / scale, each (B, K)."""
 
     first: Floats
     last: Floats

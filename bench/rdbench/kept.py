@@ -3,7 +3,7 @@
 A file is named after what it holds: its name ends in the key of its content (`keys.encode_key` of a bitstream,
 `keys.cell_key` of a reconstruction), a column of records.csv. What stands before the key is for people and says which
 codec, image and rate it is; nothing relies on it, so names that look alike, or that a file system would not take,
-cannot meet in one file. Labels are not in it: two labels that ask for the same cell share its files.
+never share a file. Labels are not in it: two labels that ask for the same cell share its files.
 """
 
 import hashlib

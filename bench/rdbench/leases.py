@@ -2,7 +2,7 @@
 
 A task is leased in the ledger by the run that starts it. A lease ends with its task, or with its owner: one on this
 machine whose process is gone is found out at once, any other one by its heartbeat, a number in the ledger that a
-living run counts up. Whoever waits watches that number by his own monotonic clock; no wall clock is asked.
+living run counts up. A run that waits watches that number by its own monotonic clock; no wall clock is asked.
 """
 
 import contextlib
@@ -22,7 +22,7 @@ from rdbench.ledger import LedgerError, connect, translated
 
 _BEAT_S = 5.0
 SILENT_S = 60.0
-"""An owner whose heartbeat stands still for so long is taken for dead."""
+"""Seconds without a heartbeat after which an owner counts as dead."""
 
 
 class Leases:
@@ -53,10 +53,10 @@ class Leases:
         """
         with self._changing():
             holder = self._holder(task)
-            if holder is not None and holder != self.owner and self._lives(holder):
+            if holder is not None and holder != self.owner and self._is_alive(holder):
                 return False
             if holder is not None and holder != self.owner:
-                self._bury(holder)
+                self._remove_owner(holder)
             self._sign_in()
             self._db.execute("INSERT OR REPLACE INTO leases VALUES (?, ?)", (task, self.owner))
         return True
@@ -65,7 +65,7 @@ class Leases:
         """Whether another living run has a task."""
         with self._changing():
             holder = self._holder(task)
-            return holder is not None and holder != self.owner and self._lives(holder)
+            return holder is not None and holder != self.owner and self._is_alive(holder)
 
     def release(self, task: str) -> None:
         """Give a task back, if it is still this run's."""
@@ -77,7 +77,7 @@ class Leases:
         self._ended.set()
         self._heart.join()
         with contextlib.suppress(LedgerError), self._changing():  # a lease that stays ends with this process
-            self._bury(self.owner)
+            self._remove_owner(self.owner)
         self._db.close()
 
     def __enter__(self) -> "Leases":
@@ -103,15 +103,15 @@ class Leases:
         return None if found is None else found[0]
 
     def _sign_in(self) -> None:
-        # Again before each claim: a run that stood still may have been taken for dead.
+        # Again before each claim: a run that was suspended may have been taken for dead.
         values = (self.owner, json.dumps(describe_process(os.getpid())))
         self._db.execute("INSERT OR IGNORE INTO owners VALUES (?, ?, 0)", values)
 
-    def _bury(self, owner: str) -> None:
+    def _remove_owner(self, owner: str) -> None:
         self._db.execute("DELETE FROM leases WHERE owner = ?", (owner,))
         self._db.execute("DELETE FROM owners WHERE owner = ?", (owner,))
 
-    def _lives(self, owner: str) -> bool:
+    def _is_alive(self, owner: str) -> bool:
         found = self._db.execute("SELECT process, beat FROM owners WHERE owner = ?", (owner,)).fetchone()
         if found is None:
             return False

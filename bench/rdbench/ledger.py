@@ -1,4 +1,4 @@
-"""What has been measured: an SQLite file, one row a cell and label.
+"""What has been measured: an SQLite file, one row per cell and label.
 
 Every row is committed as soon as it is measured, so that a killed run loses at most the cells in flight, and carries
 a checksum, so that a damaged file is found out rather than believed. Rows are counted up as they come in (their
@@ -19,19 +19,6 @@ from rdbench.cell import Cell, lost_metrics, with_metrics_of
 from rdbench.errors import BenchError
 from rdbench.keys import canonical_json
 from rdbench.text import cell_text
-
-__all__ = [
-    "Cell",
-    "DamagedLedgerError",
-    "Export",
-    "Ledger",
-    "LedgerError",
-    "Put",
-    "Row",
-    "connect",
-    "readable_rows",
-    "translated",
-]
 
 _SCHEMA_VERSION = 2
 _OTHER_VERSION = "'{}' was written by another version of rdbench: move it away, records.csv holds the same"
@@ -298,13 +285,14 @@ class Ledger:
         self._db.execute(f"PRAGMA user_version = {_SCHEMA_VERSION}")
 
     def _rows_of_version_1(self) -> list[Row]:
-        """Return the rows of a ledger that had one a key, and did not note in what order they came."""
+        """Return the rows of a ledger that had one per key, and did not note in what order they came."""
         cells = []
         for key, body, checksum in self._db.execute("SELECT key, body, checksum FROM cells"):
             if not isinstance(body, str) or zlib.crc32(f"{key}\n{body}".encode()) != checksum:
                 raise DamagedLedgerError(f"the ledger '{self.path}' is damaged (row {key} fails its checksum)")
             cells.append(Cell(**json.loads(body)))
-        # Once, and for want of anything better: records.csv says what was shown, where it is there.
+        # Version 1 did not note the order. Only this upgrade goes by the time; records.csv, where it is there, says
+        # what tables showed.
         cells.sort(key=lambda cell: cell.measured)
         newest = {cell.label: cell.fingerprint for cell in cells}
         return [

@@ -11,6 +11,8 @@ from typing import Any
 
 from rich.console import Console
 
+from rdbench.messages import say
+
 try:
     import fcntl
 except ImportError:  # Windows
@@ -44,7 +46,7 @@ def folder_lock(folder: Path, console: Console) -> Iterator[None]:
                 break
             except BlockingIOError:
                 if not said and time.monotonic() - started > _SAY_AFTER_S:
-                    console.print("waiting for another run, which writes the tables", highlight=False)
+                    say(console, "waiting for another run, which writes the tables")
                     said = True
                 time.sleep(0.05)
             except OSError:  # a file system without locks

@@ -22,7 +22,7 @@ from rdbench.hosting.lane import LEAST_START_S, image_sha256
 from rdbench.kept import keep_reconstruction, keep_stream, kept_stream
 from rdbench.keys import digest
 from rdbench.metrics import DerivedMetric, Metric, UndefinedScoreError, metric_class
-from rdbench.text import one_line
+from rdbench.text import error_line, one_line
 from rdcodecs import Image
 
 UNREPEATABLE = "DeterminismError"
@@ -154,7 +154,7 @@ class _Clock:
 
 
 class _Reference:
-    """An image with the features its metrics need, computed once an image and worker."""
+    """An image with the features its metrics need, computed once per image and worker."""
 
     def __init__(self, image: Image) -> None:
         self.image = np.ascontiguousarray(image)
@@ -322,7 +322,7 @@ def _cost(cell: Cell) -> float:
 
 
 def _unrepeatable(cell: Cell, said: str) -> Cell:
-    return replace(cell, decode_s=None, metrics={}, metric_fingerprints={}, error=f"{UNREPEATABLE}: {said}"[:500])
+    return replace(cell, decode_s=None, metrics={}, metric_fingerprints={}, error=error_line(UNREPEATABLE, said))
 
 
 def distance(first: Image, second: Image) -> str:

@@ -1,7 +1,7 @@
-"""How two accounts of the same cells become one: the ledger and a records.csv, or the results of two machines.
+"""Merge two sets of rows: the ledger and a records.csv, or the results of two machines.
 
 The rule: every row of either stays, told apart by key and label. A good row beats one that failed. Of two good rows
-with different values the ledger's (or the first account's) stays, and that is said. Metrics that only one of two good
+with different values the ledger's (or the first set's) stays, and that is said. Metrics that only one of two good
 rows has are united where both are of one bitstream. No clock is asked.
 """
 
@@ -21,15 +21,15 @@ _NOT_IN_OLD = frozenset({"rate", "codec_options", "decode_options"})
 
 @dataclass
 class Merged:
-    """What became of two accounts.
+    """What came of a merge.
 
     Attributes:
         cells: the rows to write: new ones, and those that changed.
-        added: rows that only the second account had.
+        added: rows that only the second set had.
         better: rows that took the place of a failure, or brought metrics.
-        different: a line for each row that has other values in the second account.
-        lost: a line for each row of the second account whose metrics were left, being of another bitstream.
-        missing: rows that only the first account has.
+        different: a line for each row that has other values in the second set.
+        lost: a line for each row of the second set whose metrics were left, being of another bitstream.
+        missing: rows that only the first set has.
     """
 
     cells: dict[tuple[str, str], Cell] = field(default_factory=dict)
@@ -41,10 +41,10 @@ class Merged:
 
 
 def merge(mine: Mapping[tuple[str, str], Cell], theirs: Iterable[Cell], rounded: set[tuple[str, str]]) -> Merged:
-    """Bring a second account of cells into a first one.
+    """Merge a second set of rows into a first one.
 
     Args:
-        mine: the first account.
+        mine: the first set, by identity.
         theirs: the second one's rows.
         rounded: identities of those rows of the second that come from a file of schema 1.
     """

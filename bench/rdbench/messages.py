@@ -1,4 +1,4 @@
-"""The console of a run: what it says may get lost, the run does not."""
+"""What commands say: one line at a time, and a console whose messages may get lost while the run goes on."""
 
 import contextlib
 import os
@@ -6,6 +6,18 @@ import sys
 from typing import Any, TextIO, cast
 
 from rich.console import Console
+
+from rdbench.text import printable
+
+
+def say(console: Console, line: str, style: str | None = None) -> None:
+    """Print one line. Nothing in it is taken for markup, and control characters are shown as escapes."""
+    console.print(printable(line), style=style, markup=False, highlight=False, soft_wrap=True)
+
+
+def warn(console: Console, line: str) -> None:
+    """Print one line that the user should look at."""
+    say(console, line, "yellow")
 
 
 def run_console() -> Console:

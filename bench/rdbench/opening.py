@@ -13,15 +13,14 @@ from rich.console import Console
 from rdbench.cell import Cell
 from rdbench.errors import BenchError
 from rdbench.files import refuse_links_out, sweep_parts
+from rdbench.layout import LEDGER_NAME, PLOTS, PROVENANCE, RECORDS
 from rdbench.ledger import DamagedLedgerError, Ledger, Row, readable_rows
 from rdbench.merging import Merged, listed, merge
+from rdbench.messages import say, warn
 from rdbench.provenance import read_provenance
 from rdbench.record_writer import ReadRecords, read_records
 from rdbench.selection import Shown, last_shown
-from rdbench.text import printable
-
-LEDGER_NAME = "ledger.sqlite"
-RECORDS, PROVENANCE, PLOTS = "records.csv", "provenance.json", "plots"
+from rdbench.text import counted
 
 
 def open_ledger(out: Path, console: Console) -> tuple[Ledger, list[Row]]:
@@ -69,11 +68,6 @@ def noted_shown(ledger: Ledger) -> dict[str, Shown]:
     return {label: Shown(**what) for label, what in (ledger.export().shown or {}).items()}
 
 
-def say(console: Console, line: str, style: str = "yellow") -> None:
-    """Print one line as it is."""
-    console.print(printable(line), style=style, markup=False, highlight=False, soft_wrap=True)
-
-
 def _open_whole(path: Path, console: Console) -> tuple[Ledger, list[Row]]:
     try:
         return _checked(path)
@@ -106,7 +100,7 @@ def _bring_in_records(ledger: Ledger, out: Path, console: Console) -> bool:
     there = file_digest(path)
     if not there:
         if export.records and len(ledger):
-            say(console, f"'{path}' is missing: written anew from the ledger")
+            warn(console, f"'{path}' is missing: written anew from the ledger")
         return False
     if there in export.records:
         return False
@@ -121,19 +115,19 @@ def _bring_in_records(ledger: Ledger, out: Path, console: Console) -> bool:
                      "written anew from the ledger", "red")  # fmt: skip
         return False
     for problem in records.problems:
-        say(console, problem)
+        warn(console, problem)
     if not known:
         _note_shown(ledger, provenance)
     merged, hidden = _merge_into(ledger, records)
     if not known:
-        console.print(f"read {len(records.cells)} known cells from '{path}'", highlight=False, soft_wrap=True)
+        say(console, f"read {counted(len(records.cells), 'known cell')} from '{path}'")
         noted = provenance.get("records_sha256")
         if noted and noted != there:
-            say(console, f"'{path}' is not the file that {PROVENANCE} names: it was edited or cut off")
+            warn(console, f"'{path}' is not the file that {PROVENANCE} names: it was edited or cut off")
     else:
         line = _found(merged, hidden, bool(export.records))
         if line:
-            say(console, f"'{path}' {line}")
+            warn(console, f"'{path}' {line}")
     return True
 
 
@@ -193,17 +187,17 @@ def _found(merged: Merged, hidden: list[Cell], exported: bool) -> str:
     """Return what is to be said of a records.csv beside a ledger, "" where there is nothing."""
     parts = []
     if merged.added:
-        parts.append(f"{_rows(len(merged.added))} that the ledger did not have: added")
+        parts.append(f"{counted(len(merged.added), 'row')} that the ledger did not have: added")
     if hidden:
         labels = ", ".join(sorted({cell.label for cell in hidden}))
         parts.append(
-            f"{_rows(len(hidden))} of another configuration than {labels} has here: in no table until they have a "
-            "label of their own (`rdbench relabel`)"
+            f"{counted(len(hidden), 'row')} of another configuration than {labels} has here: in no table until they "
+            "have a label of their own (`rdbench relabel`)"
         )
     if merged.better:
-        parts.append(f"{_rows(merged.better)} with more than the ledger had: taken over")
+        parts.append(f"{counted(merged.better, 'row')} with more than the ledger had: taken over")
     if merged.missing:
-        parts.append(f"{_rows(len(merged.missing))} missing: written again (`rdbench drop` removes rows)")
+        parts.append(f"{counted(len(merged.missing), 'row')} missing: written again (`rdbench drop` removes rows)")
     if merged.different:
         parts.append(f"other values, the ledger's are kept: {listed(merged.different)}")
     if merged.lost:
@@ -211,10 +205,6 @@ def _found(merged: Merged, hidden: list[Cell], exported: bool) -> str:
     if not exported:
         return f"has {'; '.join(parts)}" if parts else ""
     return f"was changed since it was written: {'; '.join(parts) or 'all its rows are as they were'}"
-
-
-def _rows(count: int) -> str:
-    return f"{count} row{'s' * (count != 1)}"
 
 
 def _move_aside(path: Path) -> Path:

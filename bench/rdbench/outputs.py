@@ -13,8 +13,10 @@ from rdbench.cell import Cell
 from rdbench.errors import BenchError
 from rdbench.experiment import Experiment
 from rdbench.files import check_inside, write_bytes
+from rdbench.layout import BD, EARLIER_BD, PLOTS, PROVENANCE, RECORDS, SUMMARY
 from rdbench.ledger import Export, Ledger, Row
-from rdbench.opening import PLOTS, PROVENANCE, RECORDS, file_digest, noted_shown, say
+from rdbench.messages import warn
+from rdbench.opening import file_digest, noted_shown
 from rdbench.plan import Plan
 from rdbench.provenance import write_provenance
 from rdbench.record_writer import records_bytes
@@ -26,24 +28,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from rdbench.integrals import Method
-    from rdbench.interop.compressai import MeanPoints
-
-__all__ = [
-    "BD",
-    "PLOTS",
-    "PROVENANCE",
-    "RECORDS",
-    "SUMMARY",
-    "Snapshot",
-    "derive",
-    "is_written",
-    "store_changes",
-    "write_derived",
-    "write_outputs",
-    "write_snapshot",
-]
-
-SUMMARY, BD, EARLIER_BD = "summary.csv", "bd.csv", "bd-earlier.csv"
 
 
 def write_outputs(
@@ -75,13 +59,13 @@ def write_outputs(
         cells = [row.cell for row in rows]
         selection = select(cells, plan.planned, plan.image_names, dataset, noted_shown(ledger))
         if not any(cell.in_tables for cell in selection.cells):
-            console.print("nothing is measured yet: tables are as they were", style="yellow", markup=False)
+            warn(console, "nothing is measured yet: tables are as they were")
             return cells
         revision = store_changes(ledger, rows, selection.cells)
     chosen = [cell for cell in selection.cells if cell.in_tables]
     mixed = _mixed_versions(chosen, plan)
     for line in mixed:
-        say(console, line)
+        warn(console, line)
     codecs = {label: codec.fingerprint for label, codec in plan.codecs.items()}
     images = {"name": dataset, "images": plan.image_digests}
 
@@ -234,6 +218,7 @@ def derive(
         BenchError: with `strict`, there is no such anchor.
         DrawError: (in writing) the plots cannot be drawn.
     """
+    from rdbench.interop import published_curves
     from rdbench.plots import plot_records
     from rdbench.records import load_records, metric_columns, summary
 
@@ -254,8 +239,8 @@ def derive(
                 raise
             why = message(error)
     if why:
-        console.print(f"no BD figures: {why}{kept}", style="yellow", markup=False, highlight=False, soft_wrap=True)
-    published = _published(overlay, out, console)
+        warn(console, f"no BD figures: {why}{kept}")
+    published = published_curves(overlay, out, console)
 
     def write() -> None:
         with tempfile.TemporaryDirectory() as folder:
@@ -280,15 +265,3 @@ def _bd_table(
     if not strict and anchor not in {*curve_names(records), *records["label"]}:
         raise BenchError(f"'{printable(anchor)}', the anchor, has no rows here yet")
     return bd_table(records, anchor, metrics, method=method)
-
-
-def _published(names: list[str], out: Path, console: Console) -> "list[MeanPoints]":
-    from rdbench.interop import load_published
-
-    found = []
-    for name in names:
-        try:
-            found.append(load_published(name, out))
-        except BenchError as error:
-            console.print(f"not drawn: {message(error)}", style="yellow", markup=False, soft_wrap=True)
-    return found

@@ -1,4 +1,4 @@
-"""Rate-distortion plots: one a metric with every label, and one a label that has several step counts."""
+"""Rate-distortion plots: one per metric with every label, and one per label that has several step counts."""
 
 import math
 import re
@@ -21,7 +21,9 @@ from rdbench.curves import (
 from rdbench.drawing import FORMATS, DrawnCurve, NothingToDrawError, Style, draw
 from rdbench.interop.compressai import MeanPoints
 from rdbench.interop.published import load_published
+from rdbench.layout import PLOTS
 from rdbench.records import load_records, metric_columns
+from rdbench.text import counted
 
 DEFAULT_STEPS = 10.0
 """Of a label with several step counts, the plots of all codecs show the one nearest to this."""
@@ -85,7 +87,7 @@ def plot_all(
     folder = Path(results)
     records = load_records(folder)
     published = [load_published(spec, folder) for spec in overlays]
-    return plot_records(records, folder / "plots", overlays=published, log_rate=log_rate, formats=formats)
+    return plot_records(records, folder / PLOTS, overlays=published, log_rate=log_rate, formats=formats)
 
 
 def plot_records(
@@ -259,8 +261,8 @@ def measured_curves(curves: Sequence[CurveData], metric: str, dataset: str) -> t
     """Return the curves of a metric, without lossless points, and what the footnote must say of them."""
     complete = {data.name: data.complete_images(metric) for data in curves}
     most = max((len(images) for images in complete.values()), default=0)
-    counted = [data for data in curves if len(complete[data.name]) >= max(1, MIN_COVERAGE * most)]
-    common = common_images(counted, metric)
+    covering = [data for data in curves if len(complete[data.name]) >= max(1, MIN_COVERAGE * most)]
+    common = common_images(covering, metric)
     attempted = max((len(data.images) for data in curves), default=0)
     of = f" of {attempted}" if len(common) < attempted else ""
     notes = [f"mean over {len(common)}{of} images" + (f" of {dataset}" if dataset else "")]
@@ -274,10 +276,10 @@ def measured_curves(curves: Sequence[CurveData], metric: str, dataset: str) -> t
         images = [image for image in common if image in set(complete[data.name])] or None
         curve = data.curve(metric, images)
         if curve.n_images != len(common):
-            notes.append(f"{data.name}: {curve.n_images} image{'s' * (curve.n_images > 1)}")
+            notes.append(f"{data.name}: {counted(curve.n_images, 'image')}")
         finite = curve.finite()
         if lost := len(curve.bpp) - len(finite.bpp):
-            notes.append(f"{data.name}: {lost} lossless point{'s' * (lost > 1)} not drawn")
+            notes.append(f"{data.name}: {counted(lost, 'lossless point')} not drawn")
         if len(finite.bpp):
             drawn.append(finite)
     return drawn, notes

@@ -116,10 +116,8 @@ class RunProgress:
             if cell.error:
                 self._failed += 1
                 label, image, error = map(printable, (cell.label, cell.image, cell.error))
-                self._console.print(
-                    f"{failed}: {label} at {cell.rate:g} on {image}: {error}",
-                    style="red", markup=False, highlight=False, soft_wrap=True,
-                )  # fmt: skip
+                line = f"{failed}: {label} at {cell.rate:g} on {image}: {error}"  # each part is cut, and none is lost
+                self._console.print(line, style="red", markup=False, highlight=False, soft_wrap=True)
         self._progress.update(self._bar, completed=self._done, left=left)
         now = time.monotonic()
         if not self._console.is_terminal and (now - self._last_line > _LINE_EVERY_S or self._done == self._total):

@@ -80,6 +80,11 @@ def save_provenance(path: Path, content: Mapping[str, Any]) -> None:
         file.write(text + "\n")
 
 
+def experiment_in(provenance: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the experiment that a provenance.json's content names, or nothing where it does not say."""
+    return _entries(provenance, "experiment")
+
+
 def planned_cells(provenance: Mapping[str, Any]) -> tuple[int, dict[str, int]]:
     """Return from a provenance.json's content how many images tables cover, and how many cells by label.
 

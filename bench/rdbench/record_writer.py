@@ -1,7 +1,6 @@
 """records.csv: all rows of a results folder, written and read back without loss."""
 
 import csv
-import hashlib
 import io
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,7 +12,7 @@ from rdbench.cell import Cell
 from rdbench.datasets.folder import natural_key
 from rdbench.errors import BenchError
 from rdbench.keys import canonical_json
-from rdbench.provenance import metric_digests
+from rdbench.provenance import experiment_in, metric_digests
 from rdbench.record_format import (
     RowError,
     cell_of,
@@ -41,13 +40,11 @@ class ReadRecords:
         cells: its rows, in their order.
         old: those of schema 1, which rounds numbers and holds only what tables show.
         problems: one line for each thing that could not be read; the rest is in `cells`.
-        sha256: digest of the file.
     """
 
     cells: list[Cell] = field(default_factory=list)
     old: set[tuple[str, str]] = field(default_factory=set)
     problems: list[str] = field(default_factory=list)
-    sha256: str = ""
 
 
 def records_bytes(experiment: str, cells: Sequence[Cell], metrics: Sequence[str]) -> bytes:
@@ -95,7 +92,7 @@ def read_records(path: Path, provenance: Mapping[str, Any]) -> ReadRecords:
         data = path.read_bytes()
     except OSError as error:
         raise BenchError(f"cannot read '{path}': {error.strerror or error}") from error
-    result = ReadRecords(sha256=hashlib.sha256(data).hexdigest())
+    result = ReadRecords()
     # What is not UTF-8 becomes surrogates, which a whole file does not have.
     text = data.decode("utf-8-sig", "surrogateescape")
     reader = csv.reader(io.StringIO(text, newline=""))
@@ -169,8 +166,7 @@ class _DecodeOptions:
     """Tells decode options from the codec's, for files that have both in one column."""
 
     def __init__(self, provenance: Mapping[str, Any]) -> None:
-        experiment = provenance.get("experiment")
-        entries = experiment.get("codecs") if isinstance(experiment, dict) else None
+        entries = experiment_in(provenance).get("codecs")
         self._entries = {
             entry["label"]: entry for entry in entries or [] if isinstance(entry, dict) and "label" in entry
         }

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from rdbench.errors import BenchError
+from rdbench.layout import RECORDS
 from rdbench.metrics import metric_names
 from rdbench.record_format import (
     JSON,
@@ -41,7 +42,7 @@ def load_records(path: Path | str) -> pd.DataFrame:
         path: the file, or the results folder that holds it.
 
     Returns:
-        One row a cell, with the columns of the file and those that `with_curves` adds. Text is as it was measured,
+        One row per cell, with the columns of the file and those that `with_curves` adds. Text is as it was measured,
         without the file's escapes, and `options` holds the codec's options and those of the decode, which together
         tell the curves of a label apart.
 
@@ -51,7 +52,7 @@ def load_records(path: Path | str) -> pd.DataFrame:
     """
     file = Path(path)
     if file.is_dir():
-        file /= "records.csv"
+        file /= RECORDS
     numbers = [*NUMBERS, *metric_names()]
     try:
         frame = pd.read_csv(
@@ -178,7 +179,7 @@ def failures(records: pd.DataFrame) -> pd.DataFrame:
 
 
 def summary(records: pd.DataFrame) -> pd.DataFrame:
-    """Return the table of summary.csv: one row a curve and rate.
+    """Return the table of summary.csv: one row per curve and rate.
 
     The columns are curve, label, steps, rate, n_images (cells that did not fail), n_errors, then the means
     over those images of bpp, each metric, encode_s and decode_s. A metric that covers fewer images anywhere

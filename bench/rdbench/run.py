@@ -21,16 +21,14 @@ from rdbench.experiment import Experiment
 from rdbench.ledger import Ledger
 from rdbench.locking import SignalsHeldBack, folder_lock
 from rdbench.measure import UNREPEATABLE, Measured, Task, failed, measure
-from rdbench.messages import run_console
+from rdbench.messages import run_console, say, warn
 from rdbench.metrics import DerivedMetric, metric_class
-from rdbench.opening import LEDGER_NAME, noted_shown, open_ledger, say
+from rdbench.opening import noted_shown, open_ledger
 from rdbench.outputs import is_written, write_outputs
 from rdbench.plan import Plan, make_plan
 from rdbench.progress import RunProgress, TimeLeft, format_seconds
-from rdbench.selection import Selection, said
-from rdbench.text import one_line, printable
-
-__all__ = ["LEDGER_NAME", "RunResult", "run"]
+from rdbench.selection import Selection, hidden_rows
+from rdbench.text import counted, one_line
 
 # Enough that every worker finds an image of its own, few enough that memory does not grow with the dataset.
 _WINDOW = 512
@@ -82,7 +80,7 @@ def run(
         workers: number of worker processes; by default as many as the processors have room for.
         threads: threads that numerical libraries may use in each worker. Times depend on it.
         keep: keep bitstreams and reconstructions. A later run decodes kept bitstreams instead of encoding again.
-        force: measure again what is known.
+        force: measure again what has been measured.
         memory: bytes that a codec's process may use with its children; None for no limit.
         executor: runs the tasks instead of local worker processes (a Dask cluster's `Client.get_executor()`).
         console: where messages go; standard error by default.
@@ -103,7 +101,7 @@ def run(
         plan = make_plan(experiment, dataset.name, items, known, keep=out if keep else None, force=force, memory=memory)
         _refuse_other_images(out, cells, dataset.name, plan)
         for line in plan.missing:
-            say(console, line)
+            warn(console, line)
         if not plan.codecs and not known:
             raise BenchError("none of the experiment's codecs can run here: see the lines above, or `rdbench doctor`")
         _announce(plan, console)
@@ -142,9 +140,9 @@ def run(
             with folder_lock(out, console), SignalsHeldBack() as signals:
                 cells = write_outputs(out, experiment, dataset.name, ledger, plan, facts, console=console)
             result = replace(result, interrupted=result.interrupted or signals.came)
-        hidden = said(Selection(cells, noted_shown(ledger)), plan.image_names)
+        hidden = hidden_rows(Selection(cells, noted_shown(ledger)), plan.image_names)
     if hidden:
-        say(console, hidden)
+        warn(console, hidden)
     _say_undefined(plan, best_by_key(cells), console)
     _say_unrepeatable(counts.unrepeatable, console)
     _conclude(result, counts, out, console)
@@ -232,7 +230,7 @@ def _measure_all(
             progress.done(task, measured)
             counts.add(measured, len({cell.key for cell in put.kept}))
             for line in put.lost:
-                say(console, line)
+                warn(console, line)
 
         def elsewhere(task: Task, cells: Sequence[Cell]) -> None:
             progress.elsewhere(task, cells)
@@ -312,7 +310,7 @@ class _Work:
                     self._take(self._done.get(timeout=_POLL_S if self._held else None))
             elif self._held:
                 if not said:
-                    say(self._console, f"waiting for another run, which works on {len(self._held)} of these tasks")
+                    warn(self._console, f"waiting for another run, which works on {len(self._held)} of these tasks")
                     said = True
                 time.sleep(_POLL_S)
                 self.waited_s += _POLL_S
@@ -365,10 +363,10 @@ class _Work:
 
 def _announce(plan: Plan, console: Console) -> None:
     cells = sum(len(task.cells) for task in plan.tasks)
-    console.print(
+    say(
+        console,
         f"images: {plan.images}, codecs: {len(plan.codecs)}, metrics: {len(plan.metrics)}, "
         f"cells to measure: {cells}, known: {plan.known}",
-        highlight=False,
     )
 
 
@@ -384,30 +382,28 @@ def _say_undefined(plan: Plan, known: Mapping[str, Cell], console: Console) -> N
         low = 0 if issubclass(cls, DerivedMetric) else cls.min_side
         small = sum(side < low for side in sides.values())
         if small:
-            console.print(
-                f"{name} is not defined below {low}x{low} pixels: no value for {small} images", style="yellow"
-            )
+            warn(console, f"{name} is not defined below {low}x{low} pixels: no value for {counted(small, 'image')}")
 
 
 def _say_unrepeatable(labels: Iterable[str], console: Console) -> None:
     for label in sorted(labels):
-        console.print(
+        say(
+            console,
             f"{label} decodes the same bytes to different images: its other figures are those of one decode each; "
             "seed what is random in it from the bytes",
-            style="red", markup=False, highlight=False, soft_wrap=True,
-        )  # fmt: skip
+            "red",
+        )
 
 
 def _conclude(result: RunResult, counts: _Counts, out: Path, console: Console) -> None:
     what = "interrupted" if result.interrupted else "done"
     share = f", {result.harness_share:.1%} of it beside codecs and metrics" if result.harness_share is not None else ""
-    console.print(
+    say(
+        console,
         f"{what}: {result.measured} measured, {result.failed} failed, {result.known} known "
         f"({format_seconds(result.wall_s)}{share})",
-        highlight=False,
-        soft_wrap=True,
     )
     if counts.kept:
-        what = "failure is" if counts.kept == 1 else "failures are"
-        say(console, f"{counts.kept} {what} of cells that had been measured before: those rows stay as they were")
-    console.print(f"results: {printable(out)}", markup=False, highlight=False, soft_wrap=True)
+        failures = f"{counted(counts.kept, 'failure')} {'is' if counts.kept == 1 else 'are'}"
+        warn(console, f"{failures} of cells that had been measured before: those rows stay as they were")
+    say(console, f"results: {out}")

@@ -1,6 +1,6 @@
 """Which rows tables show: exactly what was planned, and of other labels what was last shown of them.
 
-A row that tables do not show stays in the ledger and in records.csv; `said` names what these are.
+A row that tables do not show stays in the ledger and in records.csv; `hidden_rows` names what these are.
 """
 
 from collections import Counter
@@ -10,6 +10,7 @@ from typing import Any
 
 from rdbench.cell import Cell, best_by_key
 from rdbench.keys import canonical_json
+from rdbench.text import counted
 
 HASH_DIGITS = 12
 """Digits of an image's digest in a cell's `image_hash`."""
@@ -105,7 +106,7 @@ def select(
     return Selection([*result, *added], shown | last)
 
 
-def said(selection: Selection, images: Iterable[str]) -> str:
+def hidden_rows(selection: Selection, images: Iterable[str]) -> str:
     """Return one line on the rows that tables do not show, "" where there are none.
 
     Args:
@@ -133,7 +134,7 @@ def said(selection: Selection, images: Iterable[str]) -> str:
     parts = [f"{n} {kind.format(len(others), 's' * (len(others) != 1))}" for kind, n in sorted(kinds.items())]
     total = sum(kinds.values())
     return (
-        f"records.csv also holds {total} row{'s' * (total > 1)} that no table or plot shows: {', '.join(parts)} "
+        f"records.csv also holds {counted(total, 'row')} that no table or plot shows: {', '.join(parts)} "
         "(`rdbench drop FOLDER --unused` removes them)"
     )
 

@@ -15,15 +15,17 @@ from rich.console import Console
 
 from rdbench.cell import Cell
 from rdbench.errors import BenchError, did_you_mean
+from rdbench.layout import BD, LEDGER_NAME, PLOTS, PROVENANCE, RECORDS, SUMMARY
 from rdbench.ledger import DamagedLedgerError, Ledger, readable_rows
 from rdbench.locking import SignalsHeldBack, folder_lock
 from rdbench.merging import conflicts, listed, merge
-from rdbench.opening import LEDGER_NAME, PROVENANCE, RECORDS, noted_shown, open_ledger, say
-from rdbench.outputs import BD, PLOTS, SUMMARY, Snapshot, store_changes, write_derived, write_snapshot
-from rdbench.provenance import read_provenance, save_provenance
+from rdbench.messages import say, warn
+from rdbench.opening import noted_shown, open_ledger
+from rdbench.outputs import Snapshot, store_changes, write_derived, write_snapshot
+from rdbench.provenance import experiment_in, read_provenance, save_provenance
 from rdbench.record_writer import read_records
 from rdbench.selection import Shown, last_shown
-from rdbench.text import cell_text
+from rdbench.text import counted
 
 Identity = tuple[str, str]
 
@@ -61,11 +63,11 @@ def read_source(path: Path, console: Console) -> Source:
     if file.is_file():
         records = read_records(file, provenance)
         for problem in records.problems:
-            say(console, problem)
+            warn(console, problem)
         rounded = records.old - cells.keys()
         merged = merge(cells, records.cells, records.old)
         if merged.different:
-            say(console, f"'{file}' has other values than the ledger beside it, whose are taken: "
+            warn(console, f"'{file}' has other values than the ledger beside it, whose are taken: "
                          f"{listed(merged.different)}")  # fmt: skip
         cells |= merged.cells
     elif not cells:
@@ -92,10 +94,10 @@ def merge_results(sources: Sequence[Path], out: Path, console: Console) -> int:
                 merged = merge(cells, source.cells, source.rounded)
                 for what, lines in (("other values, the first are kept", merged.different), ("left out", merged.lost)):
                     if lines:
-                        say(console, f"{source.name}: {what}: {listed(lines)}")
+                        warn(console, f"{source.name}: {what}: {listed(lines)}")
                 cells |= merged.cells
-                console.print(f"{source.name}: {len(source.cells)} rows, {len(merged.added)} of them new",
-                              highlight=False, soft_wrap=True)  # fmt: skip
+                rows_of = counted(len(source.cells), "row")
+                say(console, f"{source.name}: {rows_of}, {len(merged.added)} of them new")
             result = _settled(list(cells.values()), out, console)
             revision = store_changes(ledger, rows, result)
         provenances = [read_provenance(out / PROVENANCE), *(source.provenance for source in read)]
@@ -107,7 +109,7 @@ def merge_results(sources: Sequence[Path], out: Path, console: Console) -> int:
 def _settled(cells: list[Cell], out: Path, console: Console) -> list[Cell]:
     """Show no label with two configurations, and no two images under one name."""
     for label, fingerprints in conflicts(cells).items():
-        say(
+        warn(
             console,
             f"{label} has {len(fingerprints)} configurations ({', '.join(fingerprints)}): kept, but in no table. Give "
             f"one another label: "
@@ -125,8 +127,8 @@ def _settled(cells: list[Cell], out: Path, console: Console) -> list[Cell]:
     }
     if other:
         names = sorted(set(other.values()))
-        say(console, f"{len(other)} rows are of other images than the first ones of that name, and in no table: "
-                     f"{', '.join(map(cell_text, names[:5]))}")  # fmt: skip
+        warn(console, f"{counted(len(other), 'row')} of other images than the first ones of that name, in no table: "
+                      f"{', '.join(names[:5])}")  # fmt: skip
     return [replace(cell, in_tables=cell.in_tables and cell.identity not in other) for cell in cells]
 
 
@@ -150,14 +152,14 @@ def drop_rows(
         rates: at these rates.
         errors: those that failed.
         unused: those that no table shows.
-        dry_run: only say which.
+        dry_run: only list them.
         console: where they are named.
 
     Raises:
         BenchError: a label, image or rate that no row has, or no selector at all.
     """
     if not (labels or images or rates or errors or unused):
-        raise BenchError("say what to drop: --label, --image, --rate, --errors or --unused")
+        raise BenchError("name what to drop: --label, --image, --rate, --errors or --unused")
     with _existing(folder, console) as ledger, folder_lock(folder, console), SignalsHeldBack():
         with ledger.changing():
             rows = ledger.rows()
@@ -175,8 +177,7 @@ def drop_rows(
                 and (not unused or not cell.in_tables)
             ]
             for (label, fingerprint), count in sorted(Counter((c.label, c.fingerprint) for c in gone).items()):
-                rows_of = f"{count} row{'s' * (count != 1)} of {cell_text(label)} ({fingerprint})"
-                console.print(rows_of, markup=False, highlight=False, soft_wrap=True)
+                say(console, f"{counted(count, 'row')} of {label} ({fingerprint})")
             if dry_run or not gone:
                 return len(gone)
             for cell in gone:
@@ -226,7 +227,7 @@ def relabel_rows(folder: Path, old: str, new: str, *, fingerprint: str = "", con
             rest = {cell.identity: cell for cell in cells if cell.identity not in moved}
             merged = merge(rest, [replace(cell, label=new) for cell in chosen], set())
             if merged.different:
-                say(console, f"{new} has other values, which are kept: {listed(merged.different)}")
+                warn(console, f"{new} has other values, which are kept: {listed(merged.different)}")
             result = _shown_again(list((rest | merged.cells).values()), {old, new})
             for identity in moved:
                 ledger.remove(identity)
@@ -261,8 +262,7 @@ def _write(
 ) -> None:
     """Write a folder's files from its rows, without a run."""
     before = read_provenance(folder / PROVENANCE)
-    experiment = before.get("experiment")
-    experiment = experiment if isinstance(experiment, dict) else {}
+    experiment = experiment_in(before)
     name = str(experiment.get("name") or folder.resolve().name)
 
     def provenance(tables: Mapping[str, Any]) -> None:
@@ -274,7 +274,7 @@ def _write(
                 path.unlink(missing_ok=True)
             if (folder / PLOTS).is_dir() and not (folder / PLOTS).is_symlink():
                 shutil.rmtree(folder / PLOTS)
-            say(console, f"no row is left that tables show: {SUMMARY}, {BD} and {PLOTS} are gone")
+            warn(console, f"no row is left that tables show: {SUMMARY}, {BD} and {PLOTS} are gone")
             return
         write_derived(
             folder,
@@ -343,5 +343,5 @@ def _copied(path: Path, console: Console) -> list[Cell]:
                 return list(ledger.cells())
         except (sqlite3.Error, DamagedLedgerError):
             cells = readable_rows(path)
-            say(console, f"the ledger '{path}' is damaged: {len(cells)} rows of it can be read")
+            warn(console, f"the ledger '{path}' is damaged: {len(cells)} rows of it can be read")
             return cells

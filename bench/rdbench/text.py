@@ -100,6 +100,11 @@ def read_cell_text(cell: str) -> str:
     return _ESCAPE.sub(_unescape, text)
 
 
+def counted(count: int, what: str) -> str:
+    """Return how many there are of something: "1 row", "3 rows"."""
+    return f"{count} {what}{'' if count == 1 else 's'}"
+
+
 def safe_texts(value: Any) -> Any:
     """Return nested lists, tuples and mappings with every text in them as `printable` makes it, nothing cut."""
     if isinstance(value, str):

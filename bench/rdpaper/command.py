@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.table import Table
 
-from rdbench.commands import TABLE_WIDTH
-from rdbench.text import printable
+from rdbench.commands import table_console
+from rdbench.messages import say, warn
 from rdpaper.labels import Labels
 
 if TYPE_CHECKING:
@@ -55,15 +55,12 @@ def execute(options: argparse.Namespace) -> int:
 
     labels = Labels(**{part.name: getattr(options, part.name) for part in fields(Labels)})
     paper = write_paper(options.results, labels, perceptual=options.perceptual)
-    console = Console(markup=False)
-    console.width = max(console.width, TABLE_WIDTH)
-    console.print(_table(paper.claims))
+    table_console().print(_table(paper.claims))
     notes = Console(stderr=True)
     for figure in paper.figures:
         if not figure.files:
-            text = printable(f"not drawn: {figure.name}: {'; '.join(figure.notes)}")
-            notes.print(text, style="yellow", markup=False, highlight=False, soft_wrap=True)
-    notes.print(f"paper: {printable(paper.folder)}", markup=False, highlight=False, soft_wrap=True)
+            warn(notes, f"not drawn: {figure.name}: {'; '.join(figure.notes)}")
+    say(notes, f"paper: {paper.folder}")
     return 0
 
 

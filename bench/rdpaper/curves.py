@@ -45,7 +45,7 @@ class PaperCurves:
         if not any(self._of(label) for label in names.values()):
             options = ", ".join(f"--{part} {label}" for part, label in names.items())
             have = ", ".join(dict.fromkeys(data.label for data in self._curves.values()))
-            raise AbsentError(f"no row has any of the labels of {options}: say which of {have} they are")
+            raise AbsentError(f"no row has any of the labels of {options}: choose from {have}")
 
     def play(self, part: str) -> CurveData:
         """Return the curve that plays a part: of several step counts the one nearest to the paper's 10.

@@ -96,7 +96,7 @@ def draw_rd(
     reference: str = "",
     formats: Sequence[str] = FORMATS,
 ) -> list[Path]:
-    """Draw rate-distortion curves and write one file a format.
+    """Draw rate-distortion curves and write one file per format.
 
     Args:
         lines: the curves; at least one.
@@ -155,7 +155,7 @@ def draw_times(
     marked: int,
     formats: Sequence[str] = FORMATS,
 ) -> list[Path]:
-    """Draw quality against decode time, one panel below the other and a line a rate, and write one file a format.
+    """Draw quality against decode time, one panel below the other and one line per rate, and write one file per format.
 
     Args:
         steps: the S step counts, ascending.

@@ -16,7 +16,7 @@ def find_ffmpeg(*, encoders: Iterable[str] = (), decoders: Iterable[str] = (), f
     """Return an ffmpeg that has all of the given encoders, decoders and filters.
 
     imageio-ffmpeg's is asked first (the environment variable IMAGEIO_FFMPEG_EXE overrides that), then the one
-    on PATH. What a binary can do is asked once a process.
+    on PATH. What a binary can do is asked once per process.
 
     Args:
         encoders: names as `ffmpeg -encoders` lists them, e.g. "libvvenc".

@@ -1,7 +1,7 @@
 """A codec's host: a process that runs one codec and nothing else, asked over a pipe.
 
 Run as a script, by any interpreter that has numpy: ``python host.py REQUESTS REPLIES LIFE PIXELS``, four inherited file
-descriptors. It parts in two. The *keeper* does nothing but end what the codec has started, when the host ends or when
+descriptors. It forks. The *keeper* does nothing but end what the codec has started, when the host ends or when
 nobody holds the other end of the LIFE pipe any more. The host itself answers requests, one at a time (see `wire`):
 
 - ``start``: `sys_path` (or null to keep this interpreter's), `directory`, `calls_in`, `temporary`;
@@ -53,7 +53,7 @@ _GRACE_S = 0.2
 
 
 def main() -> None:
-    """Part into keeper and host; neither returns."""
+    """Fork into keeper and host; neither returns."""
     requests, replies, life, pixels = map(int, sys.argv[1:5])
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     _control(_SET_SUBREAPER, 1)
@@ -220,7 +220,7 @@ class Host:
             except BaseException as error:  # SystemExit and KeyboardInterrupt too: they are the codec's
                 packed = wire.pack({"error": {**_facts(error), "stage": self._stage}})
                 del error
-            if _pid() != self._pid:  # a child that the codec has forked, on its way home
+            if _pid() != self._pid:  # a child that the codec has forked, and that has come back here
                 _exit(0)
             wire.send(self._replies, packed)
 

@@ -347,7 +347,7 @@ class HEIC(_PillowCodec):
             "chroma": self._options["subsampling"],
             "enc_params": {
                 "preset": self._options["preset"],
-                # Left alone, x265 takes a thread a core, and wavefronts, which change the file, if it can.
+                # Left alone, x265 takes one thread per core, and wavefronts, which change the file, if it can.
                 "x265:pools": "none",
                 "x265:frame-threads": "1",
                 "x265:wpp": "0",

@@ -53,7 +53,7 @@ def run_program(command: Sequence[str | Path], *, timeout: float, any_status: bo
         launch.end()
     out, err = (stream.decode("utf-8", errors="replace") for stream in (stdout, stderr))
     if process.returncode < 0:
-        raise ProgramError(f"{name} crashed ({_signal_name(-process.returncode)})")
+        raise ProgramError(f"{name} crashed ({signal_name(-process.returncode)})")
     if process.returncode and not any_status:
         reason = informative_line(err) or informative_line(out) or "no message"
         raise ProgramError(f"{name} failed with exit status {process.returncode}: {reason}")
@@ -149,7 +149,8 @@ def _kill_group(process: "subprocess.Popen[bytes]") -> None:
             pipe.close()
 
 
-def _signal_name(number: int) -> str:
+def signal_name(number: int) -> str:
+    """Return what a signal is called, "SIGSEGV" for 11."""
     try:
         return signal.Signals(number).name
     except ValueError:

@@ -58,7 +58,7 @@ def codec_class(name: str) -> type[Codec]:
     """
     path, _, attribute = name.rpartition(":")
     if name.endswith(".py"):
-        raise UnknownCodecError(f"'{name}' is a file: say which class in it, '{name}:Class'")
+        raise UnknownCodecError(f"'{name}' is a file: name the class in it, '{name}:Class'")
     if path.endswith(".py"):
         return _checked(_from_file(Path(path), attribute), name)
     known = _BUILT_IN if name in _BUILT_IN else available_codecs()

@@ -1,4 +1,4 @@
-"""The file format of the learned codecs: a header of 7 bytes up to 2063 pixels a side, then the coded data.
+"""The file format of the learned codecs: a header of 7 bytes up to 2063 pixels per side, then the coded data.
 
 ======== ==================================================================================================
 bits     content

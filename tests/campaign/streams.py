@@ -105,7 +105,7 @@ def run(count: int, seed: int, subjects: Sequence[Subject] = SUBJECTS) -> list[F
         subjects: whose.
 
     Returns:
-        One entry a codec and set of options that is here.
+        One entry per codec and set of options that is here.
     """
     decoders: dict[str, _Decoder] = {}
     try:

@@ -10,9 +10,9 @@ import yaml
 
 from rdbench.datasets import open_dataset
 from rdbench.experiment import load_experiment
+from rdbench.layout import LEDGER_NAME
 from rdbench.ledger import Ledger
 from rdbench.plan import make_plan
-from rdbench.run import LEDGER_NAME
 from small_images import QUANTIZER, write_images
 
 

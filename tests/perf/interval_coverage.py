@@ -44,7 +44,7 @@ class Population:
     """Images of which samples are drawn: log10 bpp and signed quality of both codecs, (N, columns) in one table.
 
     Attributes:
-        table: a row an image.
+        table: one row per image.
         parts: where the columns of the four tables end.
         normal: whether images are drawn from the normal distribution with the table's means and covariances.
     """
@@ -202,7 +202,7 @@ def main() -> None:
     """Print the coverage table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--draws", type=int, default=2000, help="samples of each population and size")
-    parser.add_argument("--method", action="append", choices=METHODS, help="only this one; may be given again")
+    parser.add_argument("--method", action="append", choices=METHODS, help="only this one; may be repeated")
     parser.add_argument("--kind", action="append", choices=get_args(Kind), help="only this figure")
     parser.add_argument("--each", action="store_true", help="also print every population's coverage")
     options = parser.parse_args()

@@ -1,4 +1,4 @@
-"""What a metric costs once an image, and once a reconstruction of it."""
+"""What a metric costs once per image, and once per reconstruction of it."""
 
 import time
 from typing import Any

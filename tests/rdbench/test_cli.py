@@ -146,7 +146,7 @@ def test_run_with_failures_says_so_by_its_status(experiment_file: Path, tmp_path
     [
         (["run", "quik"], "unknown experiment 'quik': did you mean 'quick'?"),
         (["run", "nothing.yaml"], "no experiment file 'nothing.yaml'"),
-        (["run", "FILE", "--rates", "1,2"], "--rates goes with --codec"),
+        (["run", "FILE", "--rates", "1,2"], "--rates needs --codec"),
         (["run", "FILE", "--codec", "coarse", "--rates", "1,x"], "--rates 1,x: give numbers with commas"),
         (["run", "FILE", "--codec", "coarse", "--rates", "500"], "step 500 is out of range"),
         (["run", "FILE", "--codec", "vvencc"], "unknown codec 'vvencc': did you mean 'vvenc'?"),
@@ -266,7 +266,7 @@ def test_a_label_is_found_whatever_is_in_it(
     assert main(["export", str(tmp_path / "new"), label, "--out", str(tmp_path / "out.json")]) == 0
 
 
-def test_many_curves_are_compared_in_a_table_a_metric(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_many_curves_are_compared_in_one_table_per_metric(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     records = make_records({"vtm": (1, 0), "a": (0.8, 0), "b": (1.1, 0), "c": (1, 1)}, images=8)
     records.drop(columns="lpips_alex").to_csv(tmp_path / "records.csv", index=False)
     command = ["compare", "vtm", "a", "b", "c", "--results", str(tmp_path)]

@@ -12,9 +12,9 @@ import pytest
 import yaml
 
 from rdbench import leases
+from rdbench.layout import LEDGER_NAME
 from rdbench.leases import Leases, describe_process
 from rdbench.ledger import Ledger
-from rdbench.opening import LEDGER_NAME
 from small_images import write_images
 
 COUNTED = """

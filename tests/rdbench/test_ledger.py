@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from rdbench.ledger import Cell, DamagedLedgerError, Ledger, LedgerError
+from rdbench.cell import Cell
+from rdbench.ledger import DamagedLedgerError, Ledger, LedgerError
 
 
 def make_cell(key: str = "a", **changes: object) -> Cell:

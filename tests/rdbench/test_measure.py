@@ -13,7 +13,7 @@ from rdbench.run import run
 MakeExperiment = Callable[..., Experiment]
 
 
-def test_features_of_the_reference_are_computed_once_an_image(
+def test_features_of_the_reference_are_computed_once_per_image(
     experiment: MakeExperiment, tmp_path: Path, thread: Executor, console: Console, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls = {"prepare": 0, "score": 0}
@@ -30,7 +30,7 @@ def test_features_of_the_reference_are_computed_once_an_image(
     monkeypatch.setattr(PSNR, "prepare", counted_prepare)
     monkeypatch.setattr(PSNR, "score", counted_score)
     run(experiment("Quantizer", "Scribbling", "WrongSize"), tmp_path / "out", executor=thread, console=console)
-    assert calls["prepare"] == 3, "once for each of three images, not once a rate or codec"
+    assert calls["prepare"] == 3, "once for each of three images, not once per rate or codec"
     assert calls["score"] == 3 * (4 + 3), "Quantizer at four rates, WrongSize at three, Scribbling nowhere"
 
 

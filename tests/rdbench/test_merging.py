@@ -20,9 +20,9 @@ import faulty_codecs
 from rdbench import outputs
 from rdbench.cell import Cell
 from rdbench.experiment import Experiment
+from rdbench.layout import LEDGER_NAME
 from rdbench.ledger import Ledger
 from rdbench.locking import SignalsHeldBack
-from rdbench.opening import LEDGER_NAME
 from rdbench.record_writer import read_cells, records_bytes
 from rdbench.records import load_records, summary
 from rdbench.run import RunResult, run
@@ -186,7 +186,7 @@ def test_a_ledger_of_the_first_schema_is_brought_up_to_date(measure: Run, tmp_pa
     out = tmp_path / "out"
     measure(codecs=[entry(), entry(label="R")])
     rows = [cell for cell in cells_of(out).values() if cell.label == "Q"]
-    # As the first version had it: one row a key, and a file with all options in one column.
+    # As the first version had it: one row per key, and a file with all options in one column.
     (out / LEDGER_NAME).unlink()
     with sqlite3.connect(out / LEDGER_NAME) as old:
         old.execute(

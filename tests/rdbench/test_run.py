@@ -21,13 +21,15 @@ from PIL import Image as PILImage
 from rich.console import Console
 
 import faulty_codecs
+from rdbench.cell import Cell
 from rdbench.datasets import Item
 from rdbench.datasets.folder import FolderDataset
 from rdbench.errors import BenchError
 from rdbench.experiment import Experiment
-from rdbench.ledger import Cell, Ledger, Put
+from rdbench.layout import LEDGER_NAME
+from rdbench.ledger import Ledger, Put
 from rdbench.metrics.psnr import PSNR
-from rdbench.run import LEDGER_NAME, run
+from rdbench.run import run
 
 MakeExperiment = Callable[..., Experiment]
 CODECS = Path(faulty_codecs.__file__)

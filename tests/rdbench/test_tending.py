@@ -13,7 +13,7 @@ from rich.console import Console
 import faulty_codecs
 from rdbench.cli import main
 from rdbench.experiment import Experiment
-from rdbench.opening import LEDGER_NAME
+from rdbench.layout import LEDGER_NAME
 from rdbench.record_writer import read_cells
 from rdbench.records import load_records
 from rdbench.run import run
@@ -141,7 +141,7 @@ def test_a_clone_without_a_ledger_can_be_tended(measured: Callable[..., Path]) -
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["drop", "OUT"], "say what to drop: --label, --image, --rate, --errors or --unused"),
+        (["drop", "OUT"], "name what to drop: --label, --image, --rate, --errors or --unused"),
         (["drop", "OUT", "--label", "aa"], "unknown label 'aa': did you mean 'a'?"),
         (["drop", "OUT", "--image", "img9.png"], "unknown image 'img9.png': did you mean 'img"),
         (["drop", "OUT", "--rate", "9"], "unknown rate '9': have 16, 32, 64, 8"),

@@ -225,5 +225,5 @@ def test_an_entry_point_to_no_codec_is_refused(install):
 
 
 def test_a_file_without_a_class_asks_for_it():
-    with pytest.raises(UnknownCodecError, match=r"'mine\.py' is a file: say which class in it, 'mine\.py:Class'"):
+    with pytest.raises(UnknownCodecError, match=r"'mine\.py' is a file: name the class in it, 'mine\.py:Class'"):
         codec_class("mine.py")

@@ -182,7 +182,7 @@ def test_a_label_that_is_ambiguous(records):
 
 
 def test_labels_that_no_row_has(records):
-    with pytest.raises(AbsentError, match=r"no row has any of the labels of --ours a.*: say which of avif they are"):
+    with pytest.raises(AbsentError, match=r"no row has any of the labels of --ours a.*: choose from avif"):
         PaperCurves(records[records["label"] == "vtm"].assign(label="avif"), Labels(ours="a"))
     with pytest.raises(CurveError, match="unknown metric 'lpip'"):
         PaperCurves(records, perceptual="lpip")

@@ -80,7 +80,7 @@ def test_figures_that_are_not_drawn_are_said(records, tmp_path, capsys):
 def test_folders_that_will_not_do(results, tmp_path):
     with pytest.raises(RecordsError, match="does not exist: run the experiment first"):
         write_paper(tmp_path / "nowhere")
-    with pytest.raises(AbsentError, match=r"--ours x, .* say which of Ours, Ours-AE, .*perco they are"):
+    with pytest.raises(AbsentError, match=r"--ours x, .* choose from Ours, Ours-AE, .*perco"):
         write_paper(results, Labels(*"xxxxxx"))
     assert not (results / "paper").exists()
     (results / "paper").write_text("")

@@ -7,6 +7,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from rdbench.errors import BenchError
+from rdbench.text import counted
 
 if TYPE_CHECKING:
     from rdbench.commands import Commands
@@ -18,11 +19,11 @@ def add_parser(commands: "Commands") -> None:
         "check",
         help="try a codec of your own out",
         description="Try out whether a codec keeps to its interface: bytes decoded in a fresh process, the same image "
-        "every time, all sizes, damaged streams, threads. One line a finding; exit status 1 where one says FAIL.",
+        "every time, all sizes, damaged streams, threads. One line per finding; exit status 1 where one says FAIL.",
     )
     parser.add_argument("codec", help="path/to/file.py:Class, or a codec's name")
     parser.add_argument(
-        "--option", action="append", default=[], metavar="NAME=VALUE", help="an option of the codec; give it repeatedly"
+        "--option", action="append", default=[], metavar="NAME=VALUE", help="an option of the codec; may be repeated"
     )
     parser.add_argument("--rate", type=float, help="the rate point to try (default: the middle of its own)")
     parser.add_argument("--timeout", type=float, default=600.0, help="seconds that one call may take (default: 600)")
@@ -42,7 +43,7 @@ def execute(options: argparse.Namespace) -> int:
         count += 1
         failed += finding.verdict == "FAIL"
         warned += finding.verdict == "WARN"
-    print(f"{options.codec}: {count} findings, {failed} FAIL, {warned} WARN")
+    print(f"{options.codec}: {counted(count, 'finding')}, {failed} FAIL, {warned} WARN")
     return 1 if failed else 0
 
 

@@ -3,21 +3,15 @@
 import argparse
 from typing import TYPE_CHECKING
 
-from rich.console import Console
 from rich.table import Table
 
-from rdbench.commands import TABLE_WIDTH
-from rdbench.describing import describe_codec
+from rdbench.commands import table_console
 from rdbench.text import message
 from rdcodecs import CodecError, RateSpec, available_codecs
-from rdcodecs.description import OWN_SOURCE
 from rdcodecs.registry import codec_class, is_shipped, load_codec, option_defaults
 
 if TYPE_CHECKING:
     from rdbench.commands import Commands
-
-_LIMIT_S = 600.0
-"""Seconds that a codec of another package may take to be loaded."""
 
 
 def add_parser(commands: "Commands") -> None:
@@ -45,16 +39,17 @@ def execute(_: argparse.Namespace) -> int:
             _options(cls.decode_options),
             _state(name),
         )
-    console = Console(markup=False)
-    console.width = max(console.width, TABLE_WIDTH)
-    console.print(table)
+    table_console().print(table)
     return 0
 
 
 def _others(name: str) -> list[str]:
     """Return the row of another package's codec, which is asked in a process of its own."""
+    from rdbench.describing import LOAD_LIMIT_S, describe_codec
+    from rdcodecs.description import OWN_SOURCE
+
     try:
-        codec = describe_codec(name, {}, limit_s=_LIMIT_S, complete=True)
+        codec = describe_codec(name, {}, limit_s=LOAD_LIMIT_S, complete=True)
     except CodecError as error:
         return [name, "", "", "", message(error)]
     source = (codec.fingerprint or {})[OWN_SOURCE]

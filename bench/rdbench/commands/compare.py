@@ -11,7 +11,9 @@ from rich.console import Console
 from rich.table import Table
 
 from rdbench.bd_text import format_figure, format_interval
+from rdbench.commands import table_console
 from rdbench.errors import BenchError
+from rdbench.messages import say
 from rdbench.text import printable
 
 if TYPE_CHECKING:
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
     from rdbench.curves import CurveSource
 
 _WIDTH = 200
-"""Least width of a printed table, in characters: a narrower terminal wraps lines, but nothing is cut off."""
+"""Least width of a table, in characters."""
 
 
 def add_parser(commands: "Commands") -> None:
@@ -34,9 +36,9 @@ def add_parser(commands: "Commands") -> None:
         "published/SOURCE/CURVE. docs/statistics.md explains the figures.",
     )
     parser.add_argument("base", metavar="ANCHOR", help="what is compared against")
-    parser.add_argument("new", metavar="NEW", nargs="+", help="what is compared; several make a table a metric")
+    parser.add_argument("new", metavar="NEW", nargs="+", help="what is compared; several make one table per metric")
     parser.add_argument("--results", type=Path, default=Path("results/quick"), help="default: results/quick")
-    parser.add_argument("--metric", action="append", help="only this metric; may be given again")
+    parser.add_argument("--metric", action="append", help="only this metric; may be repeated")
     parser.add_argument("--method", choices=("pchip", "akima", "cubic"), default="pchip")
     parser.add_argument(
         "--worst",
@@ -51,15 +53,15 @@ def add_parser(commands: "Commands") -> None:
         action="append",
         default=[],
         metavar="BPP",
-        help="also read both qualities off the curves at this rate; may be given again",
+        help="also read both qualities off the curves at this rate; may be repeated",
     )
     parser.add_argument(
         "--fail-if",
         action="append",
         default=[],
         metavar="BOUND",
-        help="exit with 3 where this is true or cannot be told, e.g. 'bd_rate(st_lpips_alex) > 2', 'failed > 0', "
-        "'overlap(psnr) < 0.9', 'losses(psnr) > 4'; may be given again",
+        help="exit with status 3 if this is true or cannot be told, e.g. 'bd_rate(st_lpips_alex) > 2', 'failed > 0', "
+        "'overlap(psnr) < 0.9', 'losses(psnr) > 4'; may be repeated",
     )
     parser.add_argument(
         "--min-overlap",
@@ -155,7 +157,7 @@ def _compare_all(
 
 
 def _sections(by_curve: Sequence[Sequence["Comparison"]]) -> list[_Section]:
-    """Return the tables: of one curve a row a metric, of several a table a metric with a row a curve."""
+    """Return the tables: of one curve, one row per metric; of several, one table per metric with one row per curve."""
     from rdbench.stats import holm
 
     if len(by_curve) == 1:
@@ -229,13 +231,12 @@ def _show(
             _print_markdown_table(section)
         print("\n".join([*(f"- **{_escaped(line)}**" for line in failures), *_listed([*warnings, *remarks])]))
         return
-    console = Console(highlight=False, markup=False)
-    console.width = max(console.width, _WIDTH)
+    console = table_console(_WIDTH)
     for section in sections:
         _print_table(console, section)
     for lines, style in ((warnings, "yellow"), (remarks, None), (failures, "red")):
         for line in lines:
-            console.print(printable(line), style=style, soft_wrap=True)
+            say(console, line, style)
 
 
 def _listed(lines: Sequence[str]) -> list[str]:
@@ -248,7 +249,7 @@ def _print_table(console: Console, section: _Section) -> None:
         table.add_column(name.strip(), justify="right" if i else "left", no_wrap=True)
     for row in section.rows:
         table.add_row(*map(printable, row.values()))
-    console.print(printable(section.title), style="bold", soft_wrap=True)
+    say(console, section.title, "bold")
     console.print(table)
 
 

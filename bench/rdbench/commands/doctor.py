@@ -5,26 +5,18 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from rdbench.available import available_metrics
-from rdbench.describing import describe_codec
-from rdbench.metrics import metric_names
-from rdbench.provenance import describe_machine
 from rdbench.text import message, one_line, printable
 from rdcodecs import CodecError, available_codecs
-from rdcodecs.description import OWN_SOURCE
 
 if TYPE_CHECKING:
     from rdbench.commands import Commands
-
-_LIMIT_S = 600.0
-"""Seconds that a codec of another package may take to be loaded."""
 
 
 def add_parser(commands: "Commands") -> None:
     """Declare the command."""
     parser = commands.add_parser(
         "doctor",
-        help="say what is missing on this machine and how to get it",
+        help="list what is missing on this machine and how to get it",
         description="Check every codec and metric. What is missing is only ever left out of a run, never replaced.",
     )
     parser.set_defaults(execute=execute)
@@ -32,6 +24,12 @@ def add_parser(commands: "Commands") -> None:
 
 def execute(_: argparse.Namespace) -> int:
     """Check. The status is 0 whatever is missing: everything is optional."""
+    from rdbench.available import available_metrics
+    from rdbench.describing import LOAD_LIMIT_S, describe_codec
+    from rdbench.metrics import metric_names
+    from rdbench.provenance import describe_machine
+    from rdcodecs.description import OWN_SOURCE
+
     console = Console(soft_wrap=True, highlight=False)
     machine = describe_machine()
     console.print(
@@ -41,7 +39,7 @@ def execute(_: argparse.Namespace) -> int:
     )
     for name in available_codecs():
         try:
-            fingerprint = describe_codec(name, {}, limit_s=_LIMIT_S, complete=True).fingerprint or {}
+            fingerprint = describe_codec(name, {}, limit_s=LOAD_LIMIT_S, complete=True).fingerprint or {}
             facts = {key: value for key, value in fingerprint.items() if key not in {"codec", "name", OWN_SOURCE}}
         except CodecError as error:
             _line(console, False, f"codec {name}", message(error))

@@ -6,6 +6,9 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
+from rdbench.messages import say
+from rdbench.text import counted
+
 if TYPE_CHECKING:
     from rdbench.commands import Commands
 
@@ -19,12 +22,12 @@ def add_parser(commands: "Commands") -> None:
         "else ever removes a row.",
     )
     parser.add_argument("results", type=Path, help="results folder, e.g. results/kodak")
-    parser.add_argument("--label", action="append", default=[], help="of this label; may be given again")
-    parser.add_argument("--image", action="append", default=[], help="of this image; may be given again")
-    parser.add_argument("--rate", action="append", type=float, default=[], help="at this rate; may be given again")
+    parser.add_argument("--label", action="append", default=[], help="of this label; may be repeated")
+    parser.add_argument("--image", action="append", default=[], help="of this image; may be repeated")
+    parser.add_argument("--rate", action="append", type=float, default=[], help="at this rate; may be repeated")
     parser.add_argument("--errors", action="store_true", help="those that failed")
     parser.add_argument("--unused", action="store_true", help="those that no table shows")
-    parser.add_argument("--dry-run", action="store_true", help="only say which")
+    parser.add_argument("--dry-run", action="store_true", help="only list them")
     parser.set_defaults(execute=execute)
 
 
@@ -44,5 +47,5 @@ def execute(options: argparse.Namespace) -> int:
         console=console,
     )
     what = "would be dropped" if options.dry_run else "dropped"
-    console.print(f"{count} row{'s' * (count != 1)} {what}", highlight=False)
+    say(console, f"{counted(count, 'row')} {what}")
     return 0

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.table import Table
 
-from rdbench.commands import TABLE_WIDTH
+from rdbench.commands import table_console
 
 if TYPE_CHECKING:
     from rdbench.commands import Commands
@@ -51,6 +51,4 @@ def _list() -> None:
     table = Table("what", "for", "size", "licence", "here", box=None, header_style="bold")
     for one in fetchables():
         table.add_row(one.name, one.purpose, one.size, one.licence, "yes" if one.is_here() else "no")
-    console = Console()
-    console.width = max(console.width, TABLE_WIDTH)
-    console.print(table)
+    table_console().print(table)

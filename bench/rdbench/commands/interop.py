@@ -11,6 +11,8 @@ from rich.console import Console
 
 from rdbench.errors import BenchError
 from rdbench.files import atomic_text
+from rdbench.messages import say
+from rdbench.text import counted
 
 if TYPE_CHECKING:
     from rdbench.commands import Commands
@@ -20,7 +22,7 @@ def add_parser(commands: "Commands") -> None:
     """Declare both commands."""
     into = commands.add_parser(
         "import",
-        help="take in a CompressAI results JSON as a published curve",
+        help="import a CompressAI results JSON as a published curve",
         description="Check a CompressAI results JSON and put it under results/published, where `overlay:` of an "
         "experiment and `rdbench compare` find it.",
     )
@@ -54,7 +56,7 @@ def execute_import(options: argparse.Namespace) -> int:
     with atomic_text(target) as file:
         json.dump(sourced.to_compressai(), file, indent=2)
         file.write("\n")
-    Console(stderr=True).print(f"{len(points.bpp)} points: published/{name}", markup=False, highlight=False)
+    say(Console(stderr=True), f"{counted(len(points.bpp), 'point')}: published/{name}")
     return 0
 
 

@@ -6,6 +6,9 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
+from rdbench.messages import say
+from rdbench.text import counted
+
 if TYPE_CHECKING:
     from rdbench.commands import Commands
 
@@ -29,5 +32,5 @@ def execute(options: argparse.Namespace) -> int:
 
     console = Console(stderr=True)
     count = merge_results(options.results, options.out, console)
-    console.print(f"{count} rows: {options.out}", highlight=False, markup=False, soft_wrap=True)
+    say(console, f"{counted(count, 'row')}: {options.out}")
     return 0

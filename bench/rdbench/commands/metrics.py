@@ -3,12 +3,9 @@
 import argparse
 from typing import TYPE_CHECKING
 
-from rich.console import Console
 from rich.table import Table
 
-from rdbench.available import available_metrics
-from rdbench.commands import TABLE_WIDTH
-from rdbench.metrics import DerivedMetric, metric_class, metric_names
+from rdbench.commands import table_console
 
 if TYPE_CHECKING:
     from rdbench.commands import Commands
@@ -22,6 +19,9 @@ def add_parser(commands: "Commands") -> None:
 
 def execute(_: argparse.Namespace) -> int:
     """List."""
+    from rdbench.available import available_metrics
+    from rdbench.metrics import DerivedMetric, metric_class, metric_names
+
     table = Table("metric", "title", "better", "range", "smallest side", "here", box=None, header_style="bold")
     ready, _lines = available_metrics(metric_names())
     for name in metric_names():
@@ -36,7 +36,5 @@ def execute(_: argparse.Namespace) -> int:
             side,
             "yes" if name in ready else "no (rdbench doctor)",
         )
-    console = Console(markup=False)
-    console.width = max(console.width, TABLE_WIDTH)
-    console.print(table)
+    table_console().print(table)
     return 0

@@ -1,12 +1,12 @@
 """rdbench plot: every plot and table anew from stored records; no codec runs."""
 
 import argparse
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from rdbench.text import printable
+from rdbench.commands import add_results_options
+from rdbench.messages import say
 
 if TYPE_CHECKING:
     from rdbench.commands import Commands
@@ -20,21 +20,20 @@ def add_parser(commands: "Commands") -> None:
         description="Write summary.csv, bd.csv and every plot of results folders anew from their records.csv. "
         "No codec runs.",
     )
-    parser.add_argument("results", nargs="+", type=Path, help="results folders, e.g. results/kodak")
-    parser.add_argument("--anchor", help="curve that BD figures are given against (default: the experiment's)")
-    parser.add_argument("--overlay", action="append", help="a published curve, e.g. published/compressai-kodak/vtm")
+    add_results_options(parser)
     parser.set_defaults(execute=execute)
 
 
 def execute(options: argparse.Namespace) -> int:
     """Draw."""
-    from rdbench.outputs import PROVENANCE, derive
-    from rdbench.provenance import read_provenance
+    from rdbench.layout import PLOTS, PROVENANCE
+    from rdbench.outputs import derive
+    from rdbench.provenance import experiment_in, read_provenance
 
     console = Console(stderr=True)
     writers = []  # a name that one folder lacks is said before any folder is touched
     for folder in options.results:
-        experiment = read_provenance(folder / PROVENANCE).get("experiment", {})
+        experiment = experiment_in(read_provenance(folder / PROVENANCE))
         writer = derive(
             folder,
             anchor=options.anchor or experiment.get("anchor"),
@@ -46,5 +45,5 @@ def execute(options: argparse.Namespace) -> int:
         writers.append((folder, writer))
     for folder, write in writers:
         write()
-        console.print(f"plots: {printable(folder / 'plots')}", markup=False, highlight=False, soft_wrap=True)
+        say(console, f"plots: {folder / PLOTS}")
     return 0

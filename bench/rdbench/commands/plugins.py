@@ -12,6 +12,7 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING
 
 from rdbench.errors import BenchError
+from rdbench.text import message, one_line
 
 if TYPE_CHECKING:
     from rdbench.commands import Commands
@@ -61,20 +62,19 @@ def list_in_groups(
 
 
 def _add_broken(commands: "Commands", point: EntryPoint, error: BaseException) -> None:
-    said = str(error) if isinstance(error, BenchError) else f"{type(error).__name__}: {error}"
-    reason = " ".join(said.split())
-    message = f"the command '{point.name}' of {_owner(point)} cannot be loaded ({reason})"
+    reason = message(error) if isinstance(error, BenchError) else one_line(error)
+    refusal = f"the command '{point.name}' of {_owner(point)} cannot be loaded ({reason})"
     # No option has this prefix: whatever follows is taken, and the one line is said.
     parser = commands.add_parser(
         point.name, help="cannot be loaded: use it to see why", add_help=False, prefix_chars="\0"
     )
     parser.add_argument("rest", nargs="*")
-    parser.set_defaults(execute=_refusing(message))
+    parser.set_defaults(execute=_refusing(refusal))
 
 
-def _refusing(message: str) -> Callable[[argparse.Namespace], int]:
+def _refusing(line: str) -> Callable[[argparse.Namespace], int]:
     def refuse(_options: argparse.Namespace) -> int:
-        raise BenchError(message)
+        raise BenchError(line)
 
     return refuse
 

@@ -6,6 +6,9 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
+from rdbench.messages import say
+from rdbench.text import counted
+
 if TYPE_CHECKING:
     from rdbench.commands import Commands
 
@@ -30,6 +33,5 @@ def execute(options: argparse.Namespace) -> int:
 
     console = Console(stderr=True)
     count = relabel_rows(options.results, options.old, options.new, fingerprint=options.fingerprint, console=console)
-    line = f"{count} row{'s' * (count != 1)} of {options.old}: now {options.new}"
-    console.print(line, highlight=False, markup=False, soft_wrap=True)
+    say(console, f"{counted(count, 'row')} of {options.old}: now {options.new}")
     return 0

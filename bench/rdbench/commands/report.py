@@ -1,12 +1,12 @@
 """rdbench report: the HTML page of results folders; no codec runs."""
 
 import argparse
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from rdbench.text import printable
+from rdbench.commands import add_results_options
+from rdbench.messages import say
 
 if TYPE_CHECKING:
     from rdbench.commands import Commands
@@ -16,14 +16,12 @@ def add_parser(commands: "Commands") -> None:
     """Declare the command."""
     parser = commands.add_parser(
         "report",
-        help="write a page to look at results with: curves, figures, pictures",
+        help="write an HTML page of the results: curves, figures, pictures",
         description="Write RESULTS/report.html of each results folder from its records.csv: one file that opens in any "
         "browser, without a server or a network. No codec runs. Pictures are in it where the run kept its "
         "reconstructions (rdbench run --keep).",
     )
-    parser.add_argument("results", nargs="+", type=Path, help="results folders, e.g. results/kodak")
-    parser.add_argument("--anchor", help="curve that BD figures are given against (default: the experiment's)")
-    parser.add_argument("--overlay", action="append", help="a published curve, e.g. published/compressai-kodak/vtm")
+    add_results_options(parser)
     parser.set_defaults(execute=execute)
 
 
@@ -39,6 +37,5 @@ def execute(options: argparse.Namespace) -> int:
     console = Console(stderr=True)
     for folder in options.results:
         path = write_report(folder, console, anchor=options.anchor, overlays=options.overlay)
-        line = f"report: {printable(path)} ({path.stat().st_size / 1e6:.1f} MB)"
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
+        say(console, f"report: {path} ({path.stat().st_size / 1e6:.1f} MB)")
     return 0

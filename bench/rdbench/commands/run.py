@@ -6,11 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rdbench.errors import BenchError, did_you_mean
-from rdbench.experiment import CodecEntry, Experiment, load_experiment, parse_rates, resolve
-from rdbench.strict_yaml import parse_number
 
 if TYPE_CHECKING:
     from rdbench.commands import Commands
+    from rdbench.experiment import CodecEntry, Experiment
 
 EXPERIMENTS = Path("bench/experiments")
 RESULTS = Path("results")
@@ -35,7 +34,7 @@ def add_parser(commands: "Commands") -> None:
     )
     parser.add_argument("--rates", help="rate points of the codecs named with --codec, e.g. 22,27,32")
     parser.add_argument("--out", type=Path, help="results folder (default: results/NAME)")
-    parser.add_argument("--workers", type=_positive, help="worker processes (default: one a processor)")
+    parser.add_argument("--workers", type=_positive, help="worker processes (default: one per processor)")
     parser.add_argument("--threads", type=_positive, default=1, help="threads in each worker (default: 1)")
     parser.add_argument(
         "--memory", type=_size, help="memory that one process of a codec may use with its children, e.g. 4GiB"
@@ -47,12 +46,13 @@ def add_parser(commands: "Commands") -> None:
     )
     parser.add_argument("--limit", type=_positive, help="only the first N images")
     parser.add_argument("--keep", action="store_true", help="keep bitstreams and reconstructions")
-    parser.add_argument("--force", action="store_true", help="measure again what is known")
+    parser.add_argument("--force", action="store_true", help="measure again what has been measured")
     parser.set_defaults(execute=execute)
 
 
 def execute(options: argparse.Namespace) -> int:
     """Run; 3 where cells failed, 130 where Ctrl-C ended it."""
+    from rdbench.experiment import load_experiment
     from rdbench.run import run
 
     experiment = select(load_experiment(find_experiment(options.experiment)), options)
@@ -89,12 +89,14 @@ def find_experiment(name: str) -> Path:
     return EXPERIMENTS / f"{name}.yaml"
 
 
-def select(experiment: Experiment, options: argparse.Namespace) -> Experiment:
+def select(experiment: "Experiment", options: argparse.Namespace) -> "Experiment":
     """Apply the command line's choices to an experiment.
 
     Raises:
         BenchError: a codec that neither the experiment nor the registry has, or rates that are no numbers.
     """
+    from rdbench.experiment import resolve
+
     changes: dict[str, object] = {}
     if options.dataset:
         changes["dataset"] = options.dataset
@@ -103,7 +105,7 @@ def select(experiment: Experiment, options: argparse.Namespace) -> Experiment:
     if options.no_verify:
         changes["verify"] = False
     if options.rates and not options.codec:
-        raise BenchError("--rates goes with --codec: say of which codec")
+        raise BenchError("--rates needs --codec: name the codec that these rates are for")
     if options.codec:
         chosen = [entry for name in options.codec for entry in _entries(experiment, name, options.rates)]
         changes["codecs"] = list({entry.label or entry.codec: entry for entry in chosen}.values())
@@ -113,7 +115,9 @@ def select(experiment: Experiment, options: argparse.Namespace) -> Experiment:
     return resolved.model_copy(update={"anchor": selected.anchor})
 
 
-def _entries(experiment: Experiment, name: str, rates: str | None) -> list[CodecEntry]:
+def _entries(experiment: "Experiment", name: str, rates: str | None) -> "list[CodecEntry]":
+    from rdbench.experiment import CodecEntry, parse_rates
+
     points = parse_rates(rates) if rates else []
     here = [entry for entry in experiment.codecs if name in (entry.label, entry.codec)]
     if here:
@@ -123,6 +127,8 @@ def _entries(experiment: Experiment, name: str, rates: str | None) -> list[Codec
 
 
 def _positive(text: str) -> int:
+    from rdbench.strict_yaml import parse_number
+
     try:
         number = parse_number(text)
     except ValueError as error:

@@ -4,13 +4,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-import numpy as np
-import numpy.typing as npt
-
 from rdbench.errors import BenchError
-
-Image = npt.NDArray[np.uint8]
-"""An image: uint8, shape (H, W, 3), sRGB."""
+from rdcodecs import Image
 
 
 class DatasetError(BenchError):

@@ -55,7 +55,7 @@ class FolderDataset(Dataset):
 def open_folder(options: str, root: Path | None) -> FolderDataset:
     """Open ``folder:PATH``."""
     if not options:
-        raise DatasetError("say which folder: 'folder:PATH'")
+        raise DatasetError("name a folder: 'folder:PATH'")
     return FolderDataset(options)
 
 

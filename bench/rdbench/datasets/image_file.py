@@ -12,11 +12,12 @@ from typing import ClassVar
 
 import PIL.Image
 
-from rdbench.datasets.base import Image, ImageError, Item
+from rdbench.datasets.base import ImageError, Item
 from rdbench.datasets.colour_tags import colour_tags
 from rdbench.datasets.srgb import to_srgb
 from rdbench.files import absolute
 from rdbench.text import message
+from rdcodecs import Image
 
 _TAG_RULES = ", CICP rules 1"
 """Names what is done to colours by code points. Only files that are converted by it have it in their digest, as all

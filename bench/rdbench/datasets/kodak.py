@@ -9,9 +9,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from rdbench.datasets.base import Dataset, DatasetError, Image, ImageError, Item
+from rdbench.datasets.base import Dataset, DatasetError, ImageError, Item
 from rdbench.datasets.image_file import ImageFile
 from rdbench.datasets.places import cache_folder, data_root
+from rdcodecs import Image
 
 BASE_URL = "https://r0k.us/graphics/kodak/kodak/"
 

@@ -9,10 +9,11 @@ from typing import ClassVar
 
 import numpy as np
 
-from rdbench.datasets.base import Dataset, DatasetError, Image, ImageError, Item
+from rdbench.datasets.base import Dataset, DatasetError, ImageError, Item
 from rdbench.datasets.image_file import ImageFile
 from rdbench.datasets.srgb import nearest_level
 from rdbench.errors import did_you_mean
+from rdcodecs import Image
 
 _PHOTOS = ("astronaut.png", "coffee.png", "chelsea.png", "rocket.jpg", "hubble_deep_field.jpg")
 """The colour photographs inside scikit-image's wheel, public domain or CC0, without the medical ones."""

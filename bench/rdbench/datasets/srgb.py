@@ -12,8 +12,9 @@ from PIL.Image import Image as Picture
 from PIL.Image import Transpose, fromarray, frombytes
 from PIL.ImageFile import ImageFile
 
-from rdbench.datasets.base import Image, ImageError
+from rdbench.datasets.base import ImageError
 from rdbench.datasets.cicp import Cicp, to_srgb_levels
+from rdcodecs import Image
 
 _TURN = {
     2: Transpose.FLIP_LEFT_RIGHT,
@@ -194,7 +195,7 @@ def _deep_colour(picture: ImageFile, raw: str, reopen: Callable[[], ImageFile], 
     """
     if raw.startswith("RGBa"):
         raise ImageError("16-bit premultiplied alpha is not supported: save straight alpha")
-    if raw == "LA;16B":  # cannot be turned round, but its four bytes a pixel can be had as if they were RGBA
+    if raw == "LA;16B":  # cannot be turned round, but its four bytes per pixel can be had as if they were RGBA
         pixels = np.asarray(_with_raw_mode(picture, "RGBA")).astype(np.uint16)
         return _reduce(pixels[..., 0::2] << 8 | pixels[..., 1::2], tags=tags)
     order = raw[-1].replace("N", "L" if sys.byteorder == "little" else "B")

@@ -1,9 +1,8 @@
 """What can go wrong with a codec in a process of its own."""
 
-import signal
-
 from rdbench.errors import BenchError
 from rdbench.text import error_line, printable
+from rdcodecs.process import signal_name
 
 
 class CodecFailureError(BenchError):
@@ -44,9 +43,4 @@ def raised(error: dict[str, object]) -> CodecFailureError:
 
 def ending(status: int) -> str:
     """Return in words how a process ended, from its exit status, negative for a signal."""
-    if status >= 0:
-        return f"exit status {status}"
-    try:
-        return signal.Signals(-status).name
-    except ValueError:
-        return f"signal {-status}"
+    return f"exit status {status}" if status >= 0 else signal_name(-status)

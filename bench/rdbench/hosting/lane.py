@@ -216,7 +216,7 @@ class Lane:
                     if self._hosts.get((wanted.key, use)) is host:
                         self._drop(wanted.key, use)
             raise
-        # A codec can reach the clock of its own process; it was not away for longer than this.
+        # A codec can change the clock of its process: its call took no longer than was waited for it here.
         answer["seconds"] = min(max(float(answer["seconds"]), 0.0), time.monotonic() - started)
         return answer, payload
 

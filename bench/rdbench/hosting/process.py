@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import psutil
 
 import rdcodecs
 from rdbench.hosting.failures import (
@@ -25,6 +24,7 @@ from rdbench.hosting.failures import (
     raised,
 )
 from rdbench.hosting.memory import MemoryWatch
+from rdbench.processes import kill_tree
 from rdbench.scratch import remove_tree
 from rdbench.text import error_line
 from rdbench.threads import thread_settings
@@ -235,7 +235,8 @@ class HostProcess:
             try:
                 self._process.wait(_END_S)
             except subprocess.TimeoutExpired:
-                _kill_tree(self._process)
+                kill_tree(self._process.pid)
+                self._process.wait()
             while self._read_output():
                 pass
             for each in (self._replies, self._output, self._pixels):
@@ -254,11 +255,3 @@ def _unnamed_file(folder: Path) -> int:
     descriptor, name = tempfile.mkstemp(dir=folder)
     os.unlink(name)
     return descriptor
-
-
-def _kill_tree(process: "subprocess.Popen[bytes]") -> None:
-    with contextlib.suppress(psutil.NoSuchProcess):
-        for each in [*psutil.Process(process.pid).children(recursive=True), psutil.Process(process.pid)]:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                each.kill()
-    process.wait()

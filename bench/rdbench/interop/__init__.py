@@ -1,7 +1,7 @@
 """Exchange with other suites, and curves from the literature."""
 
 from rdbench.interop.compressai import InteropError, MeanPoints, export_compressai, import_compressai
-from rdbench.interop.published import load_published, published_names
+from rdbench.interop.published import load_published, published_curves, published_names
 
 __all__ = [
     "InteropError",
@@ -9,5 +9,6 @@ __all__ = [
     "export_compressai",
     "import_compressai",
     "load_published",
+    "published_curves",
     "published_names",
 ]

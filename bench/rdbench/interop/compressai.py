@@ -1,7 +1,7 @@
 """CompressAI's results JSON, the field's exchange format for rate-distortion curves, in and out.
 
 One file is one curve: ``{"name", "description", "meta", "results": {"bpp": [...], "psnr-rgb": [...], ...}}``,
-the lists parallel, a dataset mean a point. See
+the lists parallel, one dataset mean per point. See
 https://github.com/InterDigitalInc/CompressAI/tree/master/results.
 """
 
@@ -50,8 +50,8 @@ class MeanPoints:
         bpp: mean bits per pixel, shape (P,); NaN where the file has none.
         values: metric → means, shape (P,); NaN where the file has none.
         rates: the codec's own rate parameter, shape (P,); NaN where it is not known or not a number.
-        encode_s: mean seconds an image, shape (P,); NaN where not known.
-        decode_s: mean seconds an image, shape (P,); NaN where not known.
+        encode_s: mean seconds per image, shape (P,); NaN where not known.
+        decode_s: mean seconds per image, shape (P,); NaN where not known.
         meta: what else the file says of itself.
     """
 

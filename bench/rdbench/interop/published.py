@@ -1,9 +1,14 @@
 """Curves from the literature: the JSON files under results/published, each with its source in it."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
-from rdbench.errors import did_you_mean
+from rich.console import Console
+
+from rdbench.errors import BenchError, did_you_mean
 from rdbench.interop.compressai import InteropError, MeanPoints, import_compressai
+from rdbench.messages import warn
+from rdbench.text import message
 
 _PREFIX = "published/"
 
@@ -30,6 +35,23 @@ def load_published(spec: str, root: Path | str | None = None) -> MeanPoints:
         if name.casefold() == wanted:
             return import_compressai(file)
     raise InteropError(did_you_mean("published curve", spec, files))
+
+
+def published_curves(specs: Iterable[str], root: Path | str | None, console: Console) -> list[MeanPoints]:
+    """Return those of several published curves that there are, and say of each other one why it is not drawn.
+
+    Args:
+        specs: names or paths, as for `load_published`.
+        root: as for `load_published`.
+        console: where the lines go.
+    """
+    found = []
+    for spec in specs:
+        try:
+            found.append(load_published(spec, root))
+        except BenchError as error:
+            warn(console, f"not drawn: {message(error)}")
+    return found
 
 
 def published_names(root: Path | str | None = None) -> list[str]:

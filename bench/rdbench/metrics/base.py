@@ -4,13 +4,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-import numpy as np
-import numpy.typing as npt
-
 from rdbench.errors import BenchError
-
-Image = npt.NDArray[np.uint8]
-"""An image: uint8, shape (H, W, 3), sRGB."""
+from rdcodecs import Image
 
 
 class MetricUnavailableError(BenchError):
@@ -21,10 +16,15 @@ class UndefinedScoreError(BenchError):
     """The metric has no value for this very picture (a flat one, say). The cell has none then, and no error."""
 
 
+def too_little_content(metric: str) -> UndefinedScoreError:
+    """Return the error of a metric, given by name, that has nothing to measure in a picture."""
+    return UndefinedScoreError(f"{metric} is not defined for a picture with so little content")
+
+
 class Metric(ABC):
     """A full-reference image metric.
 
-    `prepare` does what depends on the reference alone (its features), once an image; `score` compares one
+    `prepare` does what depends on the reference alone (its features), once per image; `score` compares one
     reconstruction with it. Both take and give what DESIGN calls an image: uint8 (H, W, 3) sRGB.
     """
 

@@ -5,8 +5,9 @@ import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from rdbench.metrics.base import Image, Metric
+from rdbench.metrics.base import Metric
 from rdbench.metrics.installed import package_version
+from rdcodecs import Image
 
 if TYPE_CHECKING:
     from types import ModuleType

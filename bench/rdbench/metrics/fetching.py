@@ -353,7 +353,7 @@ def _fetch_squeezenet(given: Path | None, say: Say) -> None:
 
 @functools.cache
 def _why_unreachable(url: str) -> str | None:
-    """Return why a server does not answer, None where it does. Asked once a process."""
+    """Return why a server does not answer, None where it does. Asked once per process."""
     answer: list[str | None] = []
 
     def ask() -> None:

@@ -7,8 +7,9 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from rdbench.metrics.base import Image, Metric
+from rdbench.metrics.base import Metric
 from rdbench.metrics.installed import package_version
+from rdcodecs import Image
 
 PIXELS_PER_DEGREE = 0.7 * 3840 / 0.7 * math.pi / 180
 """FLIP's own default: a screen 3840 pixels and 0.7 m wide, seen from 0.7 m."""

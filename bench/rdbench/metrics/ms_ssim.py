@@ -4,9 +4,10 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from rdbench.metrics.base import DerivedMetric, Image, Metric
+from rdbench.metrics.base import DerivedMetric, Metric
 from rdbench.metrics.installed import package_version
 from rdbench.metrics.tensors import to_tensor
+from rdcodecs import Image
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -11,7 +11,8 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from rdbench.metrics.base import Image, Metric
+from rdbench.metrics.base import Metric
+from rdcodecs import Image
 
 _Plane = npt.NDArray[np.float64]
 

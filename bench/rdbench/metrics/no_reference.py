@@ -10,10 +10,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
-from rdbench.metrics.base import Image, Metric, MetricUnavailableError, UndefinedScoreError
+from rdbench.metrics.base import Metric, MetricUnavailableError, too_little_content
 from rdbench.metrics.installed import package_version
 from rdbench.metrics.tensors import to_tensor
 from rdbench.metrics.weights import checkpoints_folder, verify
+from rdcodecs import Image
 
 
 class PyIQAMetric(Metric):
@@ -63,7 +64,7 @@ class PyIQAMetric(Metric):
         with torch.inference_mode():
             value = float(self._net((to_tensor(image) / 255).contiguous()))
         if math.isnan(value):
-            raise UndefinedScoreError(f"{self.name} is not defined for a picture with so little content")
+            raise too_little_content(self.name)
         return value
 
     def make(self) -> Any:

@@ -4,8 +4,9 @@ import math
 from abc import abstractmethod
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from rdbench.metrics.base import Image, Metric
+from rdbench.metrics.base import Metric
 from rdbench.metrics.tensors import to_tensor
+from rdcodecs import Image
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 class PerceptualMetric(Metric):
     """A distance between features. The network is loaded when the first image comes.
 
-    The reference's features are computed once, in `prepare`, and kept: up to 500 bytes a pixel (VGG16), which
+    The reference's features are computed once, in `prepare`, and kept: up to 500 bytes per pixel (VGG16), which
     is 190 MB for a 768x512 image.
     """
 

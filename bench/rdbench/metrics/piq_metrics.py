@@ -4,9 +4,10 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from rdbench.metrics.base import Image, Metric, UndefinedScoreError
+from rdbench.metrics.base import Metric, too_little_content
 from rdbench.metrics.installed import package_version
 from rdbench.metrics.tensors import to_tensor
+from rdcodecs import Image
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -50,9 +51,9 @@ class PIQMetric(Metric):
             with torch.inference_mode():
                 value = float(getattr(piq, self.function)(to_tensor(image), prepared, data_range=255))
         except torch.linalg.LinAlgError as error:  # type: ignore[attr-defined]
-            raise UndefinedScoreError(f"{self.name} is not defined for a picture with so little content") from error
+            raise too_little_content(self.name) from error
         if math.isnan(value):
-            raise UndefinedScoreError(f"{self.name} is not defined for a picture with so little content")
+            raise too_little_content(self.name)
         return min(value, self.range[1])  # rounding can pass 1 by a hair
 
 

@@ -6,7 +6,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from rdbench.metrics.base import Image, Metric
+from rdbench.metrics.base import Metric
+from rdcodecs import Image
 
 
 class PSNR(Metric):

@@ -10,8 +10,9 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from rdbench.metrics.base import Image, Metric
+from rdbench.metrics.base import Metric
 from rdbench.metrics.installed import package_version
+from rdcodecs import Image
 
 _CEILING = 100.0  # what the package gives to identical images
 

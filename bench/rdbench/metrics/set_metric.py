@@ -13,13 +13,12 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from rdbench.metrics.base import Image, UndefinedScoreError
+from rdbench.metrics.base import UndefinedScoreError
+from rdbench.stats import MIN_IMAGES
+from rdcodecs import Image
 
 PATCH = 256
 """Side of a patch in pixels; also the smallest width and height of an image that takes part."""
-
-MIN_IMAGES_FOR_INTERVAL = 6
-"""With fewer images an interval says nothing."""
 
 
 @dataclass(frozen=True)
@@ -127,7 +126,7 @@ def score_set(
         raise UndefinedScoreError(f"{metric.name} needs two images of {PATCH}x{PATCH} pixels: there are {count}")
     value = float(metric.distance(references, images, np.ones((1, count)))[0])
     low = high = math.nan
-    if count >= MIN_IMAGES_FOR_INTERVAL:
+    if count >= MIN_IMAGES:
         drawn = np.random.default_rng(seed).multinomial(count, [1 / count] * count, resamples).astype(float)
         low, high = (float(end) for end in np.nanquantile(metric.distance(references, images, drawn), [0.025, 0.975]))
     return SetScore(value, low, high, count, sum(len(each) for each in images))

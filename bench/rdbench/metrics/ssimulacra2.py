@@ -3,7 +3,7 @@
 The package's own loop over the scales departs from libjxl's tool, which defines the metric: it mirrors the
 image at two of its four borders where libjxl takes zeros, and it drops a scale earlier, after which its
 weights no longer meet the terms they belong to. On a 512x512 photograph that costs up to 3 points, below 225
-pixels a side 20 and more. So the pyramid and the blur are here, after libjxl.
+pixels per side 20 and more. So the pyramid and the blur are here, after libjxl.
 """
 
 import functools
@@ -15,8 +15,9 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from rdbench.metrics.base import Image, Metric
+from rdbench.metrics.base import Metric
 from rdbench.metrics.installed import package_version
+from rdcodecs import Image
 
 _Planes = npt.NDArray[np.float64]
 
@@ -36,7 +37,7 @@ class _Scale:
 class SSIMULACRA2(Metric):
     """SSIMULACRA 2: 100 is lossless, 90 cannot be told from it, 70 is high, 50 medium, 30 low quality.
 
-    There is no lower end; strong distortions go below 0. It needs 113 pixels a side: with fewer, libjxl's
+    There is no lower end; strong distortions go below 0. It needs 113 pixels per side: with fewer, libjxl's
     tool leaves out the coarsest scale, and the terms left meet weights that were trained for others.
     """
 

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from rdbench.metrics.base import Image
+from rdcodecs import Image
 
 if TYPE_CHECKING:
     from torch import Tensor

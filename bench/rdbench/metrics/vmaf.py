@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from rdbench.errors import BenchError
-from rdbench.metrics.base import Image, Metric, MetricUnavailableError
-from rdcodecs import MissingDependencyError
+from rdbench.metrics.base import Metric, MetricUnavailableError
+from rdcodecs import Image, MissingDependencyError
 from rdcodecs.ffmpeg import ffmpeg_version, find_ffmpeg
 from rdcodecs.process import ProgramError, informative_line, run_program, workspace
 

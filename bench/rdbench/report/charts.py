@@ -19,6 +19,7 @@ from rdbench.plots import (
     published_style,
     styles_of,
 )
+from rdbench.provenance import experiment_in
 from rdbench.records import metric_columns
 from rdbench.report.numbers import plain
 from rdcodecs import CodecError
@@ -140,7 +141,7 @@ class _Facts:
 
     def __init__(self, records: pd.DataFrame, provenance: Mapping[str, Any]) -> None:
         self._codecs = provenance.get("codecs") or {}
-        self._experiment = (provenance.get("experiment") or {}).get("name", "")
+        self._experiment = experiment_in(provenance).get("name", "")
         self._rate_names = rate_names(records)
         good = records[records["error"] == ""]
         self._bytes: Callable[[str, float, Sequence[str]], float] = lambda *_: np.nan

@@ -15,16 +15,17 @@ from rdbench import __version__
 from rdbench.curves import resolve_curve
 from rdbench.errors import BenchError
 from rdbench.files import atomic_text
-from rdbench.interop import load_published
-from rdbench.interop.compressai import MeanPoints
-from rdbench.provenance import planned_cells, read_provenance
+from rdbench.interop import published_curves
+from rdbench.layout import PROVENANCE
+from rdbench.messages import warn
+from rdbench.provenance import experiment_in, planned_cells, read_provenance
 from rdbench.records import load_records, metric_columns
 from rdbench.report.charts import rd_charts
 from rdbench.report.origin import provenance_tables
 from rdbench.report.pictures import make_gallery
 from rdbench.report.steps import step_charts
 from rdbench.report.tables import bd_tables, failure_groups, headline, image_table, metric_columns_info
-from rdbench.text import message, printable, safe_texts
+from rdbench.text import safe_texts
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -64,16 +65,16 @@ def write_report(
     folder = Path(results)
     environment, plotly = _environment(), _plotly()
     records = load_records(folder)
-    provenance = read_provenance(folder / "provenance.json")
-    experiment = _dict(provenance.get("experiment"))
+    provenance = read_provenance(folder / PROVENANCE)
+    experiment = experiment_in(provenance)
     method = experiment.get("bd_method", "pchip")
     plan = planned_cells(provenance)
     if anchor is not None:
         anchor = resolve_curve(records, anchor)
-    published = _published(experiment.get("overlay", []) if overlays is None else overlays, folder, console)
+    published = published_curves(experiment.get("overlay", []) if overlays is None else overlays, folder, console)
     gallery = make_gallery(records, folder, experiment)
     if gallery.missing:
-        console.print(f"no pictures: {printable(gallery.missing)}", style="yellow", markup=False, soft_wrap=True)
+        warn(console, f"no pictures: {gallery.missing}")
     metrics = metric_columns(records)
     title = str(experiment.get("name") or folder.resolve().name)
     data = {
@@ -117,16 +118,6 @@ def write_report(
     return path
 
 
-def _published(names: Sequence[str], folder: Path, console: Console) -> list[MeanPoints]:
-    found = []
-    for name in names:
-        try:
-            found.append(load_published(name, folder))
-        except BenchError as error:
-            console.print(f"not drawn: {message(error)}", style="yellow", markup=False, soft_wrap=True)
-    return found
-
-
 def _environment() -> "Environment":
     """Return the templates; every value that they print is escaped, and a name that does not exist is an error."""
     try:
@@ -163,7 +154,3 @@ def _static(name: str) -> str:
 def _csp_hash(script: str) -> str:
     """Return how a Content-Security-Policy names an inline script that may run; no other one does."""
     return f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"
-
-
-def _dict(value: Any) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {}

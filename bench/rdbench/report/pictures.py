@@ -18,14 +18,16 @@ from rdbench.datasets import ImageError, Item, open_dataset
 from rdbench.datasets.image_file import read_image
 from rdbench.errors import BenchError
 from rdbench.kept import RECONSTRUCTIONS, kept_reconstruction, reconstruction_path
+from rdbench.layout import PROVENANCE, RECORDS
 from rdbench.metrics.psnr import PSNR
 from rdbench.provenance import read_provenance
 from rdbench.record_writer import read_cells
 from rdbench.records import curve_names
 from rdbench.report.charts import main_curves, rate_names
 from rdbench.report.numbers import plain
-from rdbench.report.scenes import Image, Match, crop_size, matched_rates, most_disputed, rmse
+from rdbench.report.scenes import Match, crop_size, matched_rates, most_disputed, rmse
 from rdbench.text import message
+from rdcodecs import Image
 
 _WIDTHS = (192, 352)
 """Least and largest width of a crop, in pixels; its height is three quarters of that."""
@@ -192,8 +194,8 @@ def _kept(records: pd.DataFrame, folder: Path) -> dict[str, _Kept]:
     if len(shown) > _MOST_CURVES:
         shown = [data.name for data in main_curves(records)][:_MOST_CURVES]
     kept: dict[str, _Kept] = {}
-    provenance = read_provenance(folder / "provenance.json")
-    cells = [cell for cell in read_cells(folder / "records.csv", provenance) if cell.in_tables]
+    provenance = read_provenance(folder / PROVENANCE)
+    cells = [cell for cell in read_cells(folder / RECORDS, provenance) if cell.in_tables]
     by_curve: _Kept = {curve: [] for curve in shown}
     for curve, cell in zip(records["curve"].astype(object), cells, strict=True):
         if curve in by_curve and not cell.error and cell.bytes and cell.width and cell.height:

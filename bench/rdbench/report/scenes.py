@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-Image = npt.NDArray[np.uint8]
+from rdcodecs import Image
+
 Floats = npt.NDArray[np.float64]
 
 TOLERANCE = 1.25

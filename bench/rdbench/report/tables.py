@@ -103,7 +103,7 @@ def bd_tables(
     method: Method = "pchip",
     plan: tuple[int, Mapping[str, int]] = (0, {}),
 ) -> dict[str, Any]:
-    """Return every curve against the anchor, a table a metric, best BD-rate first.
+    """Return every curve against the anchor, one table per metric, best BD-rate first.
 
     Returns:
         ``anchor`` and ``tables``; where there is no figure to give, ``missing`` says why, and ``tables`` is empty.

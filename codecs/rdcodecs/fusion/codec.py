@@ -35,7 +35,7 @@ from rdcodecs.shipped import TINY, shipped_or_folder
 from rdcodecs.steps import check_steps
 
 FOLDER = "fusion"
-"""Controls and enhancer in a folder of weights: one folder a kind of fusion in it, and one of the enhancer."""
+"""Controls and enhancer in a folder of weights: one folder per kind of fusion in it, and one of the enhancer."""
 
 Start = Literal["noise", "auxiliary"]
 _STARTS: tuple[Start, ...] = ("noise", "auxiliary")

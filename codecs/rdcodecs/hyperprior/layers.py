@@ -44,7 +44,7 @@ class LevelAffine(nn.Module):
 
         Args:
             features: shape (N, C, h, w).
-            levels: one an image, shape (N,).
+            levels: one per image, shape (N,).
         """
         scale, shift = self.scale[levels][:, :, None, None], self.shift[levels][:, :, None, None]
         return features * (1 + scale) + shift

@@ -195,7 +195,7 @@ class PerCoCodec(Codec):
         Args:
             data: the complete file.
             options: `steps`, the number of DDIM steps; `None`, the default, is the reference's: 20 where the rate
-                point's nominal rate is at most 0.05 bits a pixel, 5 above.
+                point's nominal rate is at most 0.05 bits per pixel, 5 above.
         """
         stored = self.read(data)
         steps = self._steps(options, self.model.points[stored.level])

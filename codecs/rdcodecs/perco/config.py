@@ -97,4 +97,4 @@ PUBLISHED: Final[Mapping[str, HyperEncoderConfig]] = MappingProxyType(
         )
     }
 )
-"""The published rate points by their label, in bits a pixel without text."""
+"""The published rate points by their label, in bits per pixel without text."""

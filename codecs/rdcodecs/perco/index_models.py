@@ -1,6 +1,6 @@
 """Probability models of codebook indices, in integers from end to end: every machine has the same.
 
-The indices are coded row by row, in two passes a row: first every other one, given the three above it, then those
+The indices are coded row by row, in two passes per row: first every other one, given the three above it, then those
 between, given their neighbours on either side and the one above. What is coded at once depends on nothing in it.
 """
 

@@ -148,7 +148,7 @@ def save_perco(
     Args:
         folder: made where it is not there.
         unet: fine-tuned, with its extended input.
-        encoders: one a rate point, from low to high rate.
+        encoders: one per rate point, from low to high rate.
         tables: of their indices.
         vae: the autoencoder that it was trained for; another decoder of the same latents may take its place.
     """

@@ -42,7 +42,7 @@ class VVenC(Codec):
     The ffmpeg is the one inside the package imageio-ffmpeg, or else the one on PATH.
 
     The stream is the encoder's file as it is; with an odd side it is 6 bytes longer (see
-    `rdcodecs.vvc.bitstream`). ffmpeg gives libvvenc room for 8 bits a pixel, which noise or a very small
+    `rdcodecs.vvc.bitstream`). ffmpeg gives libvvenc room for 8 bits per pixel, which noise or a very small
     image exceeds at the lowest QPs: that is an `EncodeError`, which says so.
 
     Args:
@@ -89,7 +89,7 @@ class VVenC(Codec):
             except ProgramTimeoutError as error:
                 raise EncodeError(f"vvenc: {error}") from error
             except ProgramError as error:
-                hint = "it has room for 8 bits a pixel: try a higher QP" if "submitting" in str(error) else ""
+                hint = "it has room for 8 bits per pixel: try a higher QP" if "submitting" in str(error) else ""
                 raise EncodeError(f"vvenc: {error}" + (f" ({hint})" if hint else "")) from error
         if not data:
             raise EncodeError("vvenc: ffmpeg wrote no stream")

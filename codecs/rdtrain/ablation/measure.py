@@ -37,7 +37,7 @@ def measure_ablations(
         pictures: folder for the pictures of the first image.
 
     Returns:
-        Columns level, bpp, link, images, and one a metric.
+        Columns level, bpp, link, images, and one per metric.
     """
     scored = [make_metric(name) for name in metrics]
     rows = []
@@ -72,7 +72,7 @@ def measure_variants(
         metrics: names.
 
     Returns:
-        Columns level, bpp, variant, images, and one a metric: means over the images.
+        Columns level, bpp, variant, images, and one per metric: means over the images.
     """
     scored = [make_metric(name) for name in metrics]
     rows = []
@@ -95,7 +95,7 @@ def _means(rows: Sequence[Mapping[str, Any]], what: str, images: int, metrics: S
 
 
 def print_means(table: pd.DataFrame, console: Console) -> None:
-    """Print the table of `measure_ablations` or `measure_variants`, a block a level, and what each link is."""
+    """Print the table of `measure_ablations` or `measure_variants`, one block per level, and what each link is."""
     what = table.columns[2]
     metrics = list(table.columns[4:])
     for level, block in table.groupby("level"):

@@ -6,13 +6,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from rdcodecs import Image
 from rdtrain.core.errors import TrainingError
 
-Image = npt.NDArray[np.uint8]
 Reader = Callable[[], Image]
 
 

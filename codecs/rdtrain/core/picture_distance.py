@@ -10,7 +10,7 @@ from torch.nn import functional
 from rdcodecs.digests import network_digest
 
 Perceptual = Callable[[Tensor, Tensor], Tensor]
-"""A differentiable distance of two batches (N, 3, H, W) in [-1, 1], one value an image."""
+"""A differentiable distance of two batches (N, 3, H, W) in [-1, 1], one value per image."""
 
 
 def perceptual_digest(perceptual: Perceptual | None) -> str:

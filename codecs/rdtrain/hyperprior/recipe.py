@@ -27,7 +27,7 @@ from rdtrain.hyperprior.task import HyperpriorTask
 _ABOUT = (
     "Encoder, entropy model and auxiliary decoder, trained at all rate levels at once: stage 1 of the codec `fusion`, "
     "which the codec `hyperprior` reads too. Transforms in fp16; what entropy coding rests on in integers. The curve "
-    "gives estimated bits a pixel and PSNR at every level."
+    "gives estimated bits per pixel and PSNR at every level."
 )
 _PLAIN = " Trained for squared error and nothing else."
 _SKETCHED = (

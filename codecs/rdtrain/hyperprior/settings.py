@@ -11,7 +11,7 @@ class SketchSettings:
     """How a training judges the sketches for a diffusion model, where the model draws some.
 
     Attributes:
-        weight_low: of their distortion against bits a pixel, at the lowest level.
+        weight_low: of their distortion against bits per pixel, at the lowest level.
         weight_high: likewise at the highest; those between are in geometric progression.
         latent_weight: of the mean squared error of the sketch as a latent, in the distortion; the rest of it is the
             perceptual distance and the mean absolute error of the picture that the autoencoder decodes.
@@ -34,7 +34,7 @@ class HyperpriorTrainConfig(CommonSettings):
 
     Attributes:
         model: its shape.
-        lambda_low: weight of the squared error (8-bit levels) against bits a pixel, at the lowest level.
+        lambda_low: weight of the squared error (8-bit levels) against bits per pixel, at the lowest level.
         lambda_high: likewise at the highest; those between are in geometric progression.
         crop: side of the training crops in pixels; those that the entropy model is fitted to have the side `store`.
         learning_rate: peak; it follows a cosine to nothing, and another for the fit.

@@ -123,7 +123,7 @@ class HyperpriorTask(Learner[Hyperprior]):
 
     @torch.no_grad()
     def evaluate(self) -> dict[str, float]:
-        """Return estimated bits a pixel and PSNR of held-out crops at every level; of sketches, what pictures lose."""
+        """Return bits per pixel (estimated) and PSNR of held-out crops by level; of sketches, what pictures lose."""
         figures = {}
         for level in range(len(self._lambdas)):
             made, bits = self._coded(self._held_out, level)

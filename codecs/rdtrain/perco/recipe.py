@@ -126,7 +126,7 @@ class PerCoRecipe(Recipe[PerCoTask]):
         figures = task.evaluate()
         return [
             {
-                "bits a pixel, indices equally likely": point.bits_per_pixel(),
+                "bits per pixel, indices equally likely": point.bits_per_pixel(),
                 "codebook": point.codebook_size,
                 **{name: figures[f"{name}_{level}"] for name in ("loss", "perplexity", "used")},
             }

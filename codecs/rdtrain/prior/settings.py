@@ -32,7 +32,7 @@ class AutoencoderConfig:
         kind: "AutoencoderKL", or "AutoencoderDC", which has no posterior and is several times faster.
         block_out_channels: of an `AutoencoderKL`: width of each level; the stride is 2 to the power of their number
             less one.
-        layers_per_block: likewise, residual blocks a level.
+        layers_per_block: likewise, residual blocks per level.
         norm_groups: likewise, of every group normalisation.
         deep: shape of an `AutoencoderDC`.
         latent_noise: of an `AutoencoderDC`: deviation of the noise that its decoder is trained with, in place of
@@ -78,7 +78,7 @@ class UNetConfig:
 
     Attributes:
         block_out_channels: width of each level; attention is at the last one only.
-        layers_per_block: residual blocks a level.
+        layers_per_block: residual blocks per level.
         norm_groups: of every group normalisation.
         head_channels: width of an attention head.
         cross_attention_dim: width of the (null) embedding.

@@ -109,7 +109,7 @@ def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
 
 
 def test_no_folder_given() -> None:
-    with pytest.raises(DatasetError, match="say which folder: 'folder:PATH'"):
+    with pytest.raises(DatasetError, match="name a folder: 'folder:PATH'"):
         open_dataset("folder")
 
 

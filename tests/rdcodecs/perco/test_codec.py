@@ -105,7 +105,7 @@ def test_a_captioner_that_cannot_be_had_is_named(public_checkpoint: Path, tmp_pa
     [(8, 256, 20), (16, 1024, 20), (32, 256, 20), (32, 8196, 5), (64, 64, 5), (64, 256, 5)],
 )
 def test_steps_default_to_the_references(codec: PerCoCodec, grid: int, size: int, steps: int) -> None:
-    """20 at 0.05 bits a pixel and below, 5 above."""
+    """20 at 0.05 bits per pixel and below, 5 above."""
     shape = HyperEncoderConfig(4, 8, 8, 4, grid, size)
     point = dataclasses.replace(codec.model.points[0], encoder=HyperEncoder(shape))
     assert codec._steps({}, point) == codec._steps({"steps": None}, point) == steps
@@ -113,7 +113,7 @@ def test_steps_default_to_the_references(codec: PerCoCodec, grid: int, size: int
 
 
 def test_the_streams_rate_point_decides_the_steps(codec: PerCoCodec) -> None:
-    """Level 0 has 16 entries at a grid of 32: 1/64 bits a pixel; level 1 has 8 at 64: 3/64."""
+    """Level 0 has 16 entries at a grid of 32: 1/64 bits per pixel; level 1 has 8 at 64: 3/64."""
     for level in (0, 1):
         data = codec.encode(picture(32, 32), level)
         np.testing.assert_array_equal(codec.decode(data), codec.decode(data, steps=20))

@@ -114,7 +114,7 @@ def test_bad_image_and_rate(picture):
 
 def test_more_than_eight_bits_a_pixel(temporary):
     noise = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
-    with pytest.raises(EncodeError, match="room for 8 bits a pixel: try a higher QP"):
+    with pytest.raises(EncodeError, match="room for 8 bits per pixel: try a higher QP"):
         VVenC().encode(noise, 0)
     assert not list(temporary.iterdir())
 

@@ -1,5 +1,5 @@
 "use strict";
-/* Denoising steps: quality against steps, and against decode time, a line a rate. */
+/* Denoising steps: quality against steps, and against decode time, one line per rate. */
 (() => {
   const { data, state, byId, element, on, value, number, digits, seconds, scored, option, metrics, curveColour } = rdbench;
   if (!data.steps.length) return;
@@ -57,7 +57,7 @@
   }));
   const drawTime = rdbench.chart(byId("time-chart"), () => ({
     file: `decode-time-${state.metric}`,
-    x: { title: "Decode time (seconds an image)", axis: { rangemode: "tozero" } },
+    x: { title: "Decode time (seconds per image)", axis: { rangemode: "tozero" } },
     y: y(),
     traces: traces((line) => line.decode_s),
   }));

@@ -59,8 +59,7 @@ def add_fusion(models: "Commands") -> None:
         "as 'weights'. Stop it whenever you like: --resume goes on from the exact step.",
     )
     fusion.add_argument("--stage", type=int, choices=(1, 2, 3), required=True, help="what to train")
-    fusion.add_argument("--data", type=Path, required=True, help="folder of images, searched with its subfolders")
-    fusion.add_argument("--out", type=Path, required=True, help="folder for states, logs, pictures and the model")
+    _add_folders(fusion)
     fusion.add_argument(
         "--prior",
         help="a diffusers folder, a hub id, or tiny (default of stages 2 and 3); with stage 1 a decoder of sketches "
@@ -99,8 +98,7 @@ def add_perco(models: "Commands") -> None:
         "at once. OUT/model is what the codec perco takes as 'model'; OUT/model/perco is what is new in it. Stop it "
         "whenever you like: --resume goes on from the exact step.",
     )
-    perco.add_argument("--data", type=Path, required=True, help="folder of images, searched with its subfolders")
-    perco.add_argument("--out", type=Path, required=True, help="folder for states, logs, pictures and the model")
+    _add_folders(perco)
     perco.add_argument("--prior", default="tiny", help="what to begin from: tiny (default), a folder or a hub id")
     perco.add_argument("--init", metavar="DIR", help="begin with this PerCo: tiny or the OUT/model of a training")
     _add_budget(perco)
@@ -113,6 +111,12 @@ def add_perco(models: "Commands") -> None:
     )
     _add_run(perco)
     perco.set_defaults(execute=_execute)
+
+
+def _add_folders(parser: argparse.ArgumentParser) -> None:
+    """Declare what is trained on, and where the training lies."""
+    parser.add_argument("--data", type=Path, required=True, help="folder of images, searched with its subfolders")
+    parser.add_argument("--out", type=Path, required=True, help="folder for states, logs, pictures and the model")
 
 
 def _add_budget(parser: argparse.ArgumentParser) -> None:
