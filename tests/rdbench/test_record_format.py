@@ -199,7 +199,7 @@ def test_committed_results_are_read_and_written_back_as_the_same_rows(name: str,
 @pytest.mark.slow
 @pytest.mark.parametrize("name", COMMITTED)
 def test_tables_of_committed_results_are_the_same_from_either_schema(name: str, tmp_path: Path) -> None:
-    from rdbench.bd import bd_table
+    from rdbench.compare import bd_table
 
     folder = RESULTS / name
     provenance = read_provenance(folder / "provenance.json")
