@@ -12,7 +12,7 @@ from rich.console import Console
 
 from rdbench.cell import Cell
 from rdbench.errors import BenchError
-from rdbench.files import refuse_links_out, sweep_parts
+from rdbench.files import refuse_links_out, sweep_parts, write_bytes
 from rdbench.layout import LEDGER_NAME, PLOTS, PROVENANCE, RECORDS
 from rdbench.ledger import DamagedLedgerError, Ledger, Row, readable_rows
 from rdbench.merging import Merged, listed, merge
@@ -116,11 +116,16 @@ def _bring_in_records(ledger: Ledger, out: Path, console: Console) -> bool:
         return False
     for problem in records.problems:
         warn(console, problem)
+    if records.problems:
+        warn(console, f"the file as it was is kept as '{_copy_aside(path, there).name}'")
+    if records.foreign:
+        warn(console, records.foreign)
     if not known:
         _note_shown(ledger, provenance)
     merged, hidden = _merge_into(ledger, records)
     if not known:
-        say(console, f"read {counted(len(records.cells), 'known cell')} from '{path}'")
+        count = len({cell.identity for cell in records.cells})
+        say(console, f"read {counted(count, 'known cell')} from '{path}'")
         noted = provenance.get("records_sha256")
         if noted and noted != there:
             warn(console, f"'{path}' is not the file that {PROVENANCE} names: it was edited or cut off")
@@ -207,11 +212,26 @@ def _found(merged: Merged, hidden: list[Cell], exported: bool) -> str:
     return f"was changed since it was written: {'; '.join(parts) or 'all its rows are as they were'}"
 
 
+def _copy_aside(path: Path, digest: str) -> Path:
+    """Keep a file that will be written anew, unless it is kept already."""
+    for kept in path.parent.glob(f"{path.name}.damaged-*"):
+        if file_digest(kept) == digest:
+            return kept
+    aside = _aside(path)
+    write_bytes(aside, path.read_bytes())
+    return aside
+
+
 def _move_aside(path: Path) -> Path:
+    aside = _aside(path)
+    path.replace(aside)
+    return aside
+
+
+def _aside(path: Path) -> Path:
     name = f"{path.name}.damaged-{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
     aside, count = path.with_name(name), 1
     while aside.exists():
         count += 1
         aside = path.with_name(f"{name}-{count}")
-    path.replace(aside)
     return aside

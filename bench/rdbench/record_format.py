@@ -13,6 +13,7 @@ from typing import Any
 from rdbench.cell import Cell
 from rdbench.errors import BenchError
 from rdbench.keys import canonical_json
+from rdbench.metrics.registry import metric_names
 from rdbench.text import cell_text, read_cell_text
 
 SCHEMA = 2
@@ -36,8 +37,10 @@ TEXT = (
 JSON = ("options", "decode_options", "metric_fingerprints")
 """Columns of JSON objects."""
 _NEEDED = ("dataset", "image", "codec", "label", "fingerprint", "rate", "options", "error", "image_hash", "key")
+_SINCE_2 = ("decode_options", "encode_key", "stream", "measured", "metric_fingerprints", "in_tables", "schema")
+"""Columns that files of schema 1 have none of, and files of schema 2 all."""
 _METRIC = "metric:"
-"""Before the name of a metric that is called like another column."""
+"""Before the name of a metric that this rdbench does not have: columns that others add are told apart by that."""
 
 # Control characters, what some programs take for the end of a line, and lone surrogates, which UTF-8 does not have.
 _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
@@ -45,6 +48,10 @@ _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 class RowError(BenchError):
     """A row of records.csv that cannot be read."""
+
+
+class NewerSchemaError(RowError):
+    """A row that a newer rdbench wrote."""
 
 
 def json_text(value: Any) -> str:
@@ -106,18 +113,39 @@ def check_header(columns: Sequence[str]) -> None:
     Raises:
         RowError: some are missing, or stand there twice.
     """
-    missing = [name for name in _NEEDED if name not in columns]
+    if len(columns) == 1 and (separator := other_separator(columns[0])):
+        raise RowError(f"its columns are separated by {separator}: save it with commas")
+    needed = [*_NEEDED, *(_SINCE_2 if any(name in columns for name in _SINCE_2) else ())]
+    missing = [name for name in dict.fromkeys(needed) if name not in columns]
     if missing:
         raise RowError(f"it lacks the column{'s' * (len(missing) > 1)} {', '.join(missing)}")
-    twice = sorted({name for name in columns if columns.count(name) > 1})
+    twice = sorted({name for name in columns if name and columns.count(name) > 1})
     if twice:
-        raise RowError(f"the column {twice[0]} stands there twice")
+        raise RowError(f"the column {cell_text(twice[0])} stands there twice")
+
+
+def other_separator(header: str) -> str:
+    """Return what separates the columns of a table that is not separated by commas, "" where nothing known does."""
+    names = {"semicolons": ";", "tabs": "\t"}
+    return next((name for name, sign in names.items() if "label" in header.split(sign)), "")
 
 
 def metric_names_in(columns: Iterable[str]) -> dict[str, str]:
-    """Return column → metric, of every column that is none of the format's own."""
-    own = {*FIRST, *LAST}
-    return {name: read_cell_text(name).removeprefix(_METRIC) for name in columns if name not in own}
+    """Return column → metric, of the columns that hold metrics: this rdbench's, and others by how they are marked."""
+    known = set(metric_names())
+    names = {name: read_cell_text(name) for name in columns}
+    return {
+        name: metric.removeprefix(_METRIC)
+        for name, metric in names.items()
+        if metric in known or metric.startswith(_METRIC)
+    }
+
+
+def foreign_columns(columns: Iterable[str]) -> list[str]:
+    """Return the columns that hold nothing of rdbench's: other programs add notes and row numbers."""
+    named = list(columns)
+    ours = {*FIRST, *LAST, *metric_names_in(named)}
+    return [name for name in named if name not in ours]
 
 
 def schema_of(row: Mapping[str, str]) -> int:
@@ -132,7 +160,7 @@ def schema_of(row: Mapping[str, str]) -> int:
     except ValueError as error:
         raise RowError(f"its schema is '{cell_text(text)}', not {SCHEMA}") from error
     if schema not in (1, SCHEMA):
-        raise RowError(f"it is of schema {schema}: a newer rdbench wrote it, read it with that")
+        raise NewerSchemaError(f"it is of schema {schema}: a newer rdbench wrote it, read it with that")
     return schema
 
 
@@ -236,7 +264,7 @@ def _object(text: str) -> dict[str, Any]:
 
 
 def _metric_column(name: str) -> str:
-    return cell_text(f"{_METRIC}{name}" if name in (*FIRST, *LAST) or name.startswith(_METRIC) else name)
+    return cell_text(name if name in metric_names() else f"{_METRIC}{name}")
 
 
 def _unreadable(error: Exception) -> RowError:

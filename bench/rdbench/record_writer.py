@@ -1,5 +1,6 @@
 """records.csv: all rows of a results folder, written and read back without loss."""
 
+import codecs
 import csv
 import io
 import json
@@ -14,9 +15,11 @@ from rdbench.errors import BenchError
 from rdbench.keys import canonical_json
 from rdbench.provenance import experiment_in, metric_digests
 from rdbench.record_format import (
+    NewerSchemaError,
     RowError,
     cell_of,
     check_header,
+    foreign_columns,
     header,
     metric_names_in,
     old_cell_of,
@@ -40,11 +43,13 @@ class ReadRecords:
         cells: its rows, in their order.
         old: those of schema 1, which rounds numbers and holds only what tables show.
         problems: one line for each thing that could not be read; the rest is in `cells`.
+        foreign: one line on columns that are not rdbench's and were not read, "" where there are none.
     """
 
     cells: list[Cell] = field(default_factory=list)
     old: set[tuple[str, str]] = field(default_factory=set)
     problems: list[str] = field(default_factory=list)
+    foreign: str = ""
 
 
 def records_bytes(experiment: str, cells: Sequence[Cell], metrics: Sequence[str]) -> bytes:
@@ -86,13 +91,16 @@ def read_records(path: Path, provenance: Mapping[str, Any]) -> ReadRecords:
             out of date.
 
     Raises:
-        BenchError: it cannot be opened, or is not a records.csv at all.
+        BenchError: it cannot be opened, is not a records.csv at all, holds rows of which none can be read, or is of a
+            newer version of rdbench.
     """
     try:
         data = path.read_bytes()
     except OSError as error:
         raise BenchError(f"cannot read '{path}': {error.strerror or error}") from error
     result = ReadRecords()
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise _refused(path, "it is UTF-16: save it as UTF-8")
     # What is not UTF-8 becomes surrogates, which a whole file does not have.
     text = data.decode("utf-8-sig", "surrogateescape")
     reader = csv.reader(io.StringIO(text, newline=""))
@@ -101,8 +109,10 @@ def read_records(path: Path, provenance: Mapping[str, Any]) -> ReadRecords:
         _, columns = next(rows)
         check_header(columns)
     except (StopIteration, RowError) as error:
-        why = str(error) or "it is empty"
-        raise BenchError(f"'{path}' is not a records.csv of rdbench ({why}): move it away") from error
+        raise _refused(path, str(error) or "it is empty") from error
+    foreign = [cell_text(name) or "one without a name" for name in foreign_columns(columns)]
+    if foreign:
+        result.foreign = f"'{path}' has columns that are not rdbench's, which are left out: {', '.join(foreign)}"
     metrics = metric_names_in(columns)
     decode = _DecodeOptions(provenance)
     versions = metric_digests(provenance)
@@ -123,6 +133,8 @@ def read_records(path: Path, provenance: Mapping[str, Any]) -> ReadRecords:
             else:
                 cell = cell_of(last, metrics)
             _check_whole(row, cell)
+        except NewerSchemaError as error:
+            raise _refused(path, f"line {lines}: {error}") from error
         except RowError as error:
             bad.append((lines, str(error)))
             last = {}
@@ -134,9 +146,15 @@ def read_records(path: Path, provenance: Mapping[str, Any]) -> ReadRecords:
             result.cells.pop()
         result.problems.append(f"'{path}' ends in the middle of a row: line {lines} is left out")
     if bad:
+        if not result.cells:
+            raise _refused(path, f"none of its rows can be read, line {bad[0][0]}: {bad[0][1]}")
         others = f", and {len(bad) - 1} more" if len(bad) > 1 else ""
         result.problems.append(f"'{path}', line {bad[0][0]} cannot be read ({bad[0][1]}){others}: left out")
     return result
+
+
+def _refused(path: Path, why: str) -> BenchError:
+    return BenchError(f"'{path}' is not a records.csv of rdbench ({why}): move it away")
 
 
 def _numbered(reader: Any, path: Path, problems: list[str]) -> Iterator[tuple[str, list[str]]]:

@@ -21,6 +21,7 @@ from rdbench.record_format import (
     curve_options,
     json_text,
     metric_names_in,
+    other_separator,
     schema_of,
     shown_steps,
 )
@@ -92,7 +93,11 @@ def load_records(path: Path | str) -> pd.DataFrame:
 
 def _shown(frame: pd.DataFrame) -> pd.DataFrame:
     """Return the rows that tables show, read as the format's version says."""
+    if len(frame.columns) == 1 and (separator := other_separator(str(frame.columns[0]))):
+        raise RecordsError(f"has its columns separated by {separator}: save it with commas")
     if "schema" not in frame.columns:
+        if "in_tables" in frame.columns:
+            raise RecordsError("lacks the column schema, which says how to read it")
         return frame
     cut = frame["schema"].isna().to_numpy()
     if cut.any():
@@ -148,7 +153,13 @@ def with_curves(records: pd.DataFrame) -> pd.DataFrame:
     point = [name for name in ("curve", "dataset", "image", "rate") if name in frame.columns]
     twice = frame.duplicated(point).to_numpy()
     if twice.any():
-        row = frame[point].iloc[int(np.flatnonzero(twice)[0])]
+        at = int(np.flatnonzero(twice)[0])
+        row = frame[point].iloc[at]
+        if "key" in frame.columns and frame["key"].duplicated().to_numpy()[at]:
+            raise RecordsError(
+                f"holds the row of '{row['curve']}' for {row['image']} at rate {row['rate']:g} twice: `rdbench run` or "
+                "`rdbench merge` makes one row of them"
+            )
         raise RecordsError(
             f"holds two rows of '{row['curve']}' for {row['image']} at rate {row['rate']:g}: "
             "give codecs that differ labels that differ"

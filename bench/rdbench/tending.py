@@ -64,6 +64,8 @@ def read_source(path: Path, console: Console) -> Source:
         records = read_records(file, provenance)
         for problem in records.problems:
             warn(console, problem)
+        if records.foreign:
+            warn(console, records.foreign)
         rounded = records.old - cells.keys()
         merged = merge(cells, records.cells, records.old)
         if merged.different:

@@ -19,6 +19,7 @@ from rich.console import Console
 import faulty_codecs
 from rdbench import outputs
 from rdbench.cell import Cell
+from rdbench.errors import BenchError
 from rdbench.experiment import Experiment
 from rdbench.layout import LEDGER_NAME
 from rdbench.ledger import Ledger
@@ -169,6 +170,37 @@ def test_a_file_that_is_no_table_beside_a_ledger_is_moved_aside(measure: Run, tm
     assert "moved to 'records.csv.damaged-" in said(console)
     assert [path.read_bytes() for path in out.glob("records.csv.damaged-*")] == [b"\x00\xff" * 100]
     assert (out / "records.csv").read_bytes() == before
+
+
+@pytest.mark.parametrize("with_ledger", [True, False])
+def test_rows_that_cannot_be_read_are_kept_aside(
+    measure: Run, tmp_path: Path, console: Console, with_ledger: bool
+) -> None:
+    out = tmp_path / "out"
+    measure(codecs=[entry()])
+    edited = (out / "records.csv").read_bytes().replace(b",yes,2\r\n", b",TRUE,2\r\n", 2)
+    (out / "records.csv").write_bytes(edited)
+    if not with_ledger:
+        (out / LEDGER_NAME).unlink()
+    said(console)
+    assert measure(codecs=[entry()]).known == (6 if with_ledger else 4)
+    (kept,) = out.glob("records.csv.damaged-*")
+    assert f"the file as it was is kept as '{kept.name}'" in said(console)
+    assert kept.read_bytes() == edited
+
+
+@pytest.mark.parametrize("change", [(b",yes,2\r\n", b",TRUE,2\r\n"), (b",2\r\n", b",3\r\n")])
+def test_a_file_of_which_nothing_can_be_read_is_not_written_over(
+    measure: Run, tmp_path: Path, change: tuple[bytes, bytes]
+) -> None:
+    out = tmp_path / "out"
+    measure(codecs=[entry()])
+    (out / LEDGER_NAME).unlink()
+    edited = (out / "records.csv").read_bytes().replace(*change)
+    (out / "records.csv").write_bytes(edited)
+    with pytest.raises(BenchError, match=r"is not a records\.csv of rdbench"):
+        measure(codecs=[entry()])
+    assert (out / "records.csv").read_bytes() == edited
 
 
 def test_a_damaged_ledger_gives_back_the_rows_that_are_whole(measure: Run, tmp_path: Path, console: Console) -> None:

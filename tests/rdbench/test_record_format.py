@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -17,7 +18,7 @@ from rdbench.errors import BenchError
 from rdbench.ledger import Ledger
 from rdbench.provenance import read_provenance
 from rdbench.record_writer import read_cells, read_records, records_bytes
-from rdbench.records import curve_names, load_records, metric_columns, summary
+from rdbench.records import RecordsError, curve_names, load_records, metric_columns, summary
 from rdbench.text import cell_text, read_cell_text
 
 RESULTS = Path(__file__).parents[2] / "results"
@@ -284,6 +285,9 @@ def test_rows_pasted_from_an_old_file_are_read_as_such(tmp_path: Path) -> None:
         (b"", r"is not a records\.csv of rdbench \(it is empty\): move it away"),
         (b"a,b\n1,2\n", r"is not a records\.csv of rdbench \(it lacks the columns dataset, image, codec"),
         (b"\xff\xfe\x00" * 40, r"is not a records\.csv of rdbench"),
+        ("label,rate\n".encode("utf-16"), r"\(it is UTF-16: save it as UTF-8\)"),
+        (b"label;rate\n", r"\(its columns are separated by semicolons: save it with commas\)"),
+        (b"rate\tlabel\n", r"\(its columns are separated by tabs: save it with commas\)"),
     ],
 )
 def test_a_file_of_something_else_is_refused(tmp_path: Path, content: bytes, message: str) -> None:
@@ -295,7 +299,8 @@ def test_a_file_of_something_else_is_refused(tmp_path: Path, content: bytes, mes
 def test_a_file_of_a_newer_version_is_not_misread(tmp_path: Path) -> None:
     path = _records(tmp_path, 1)
     path.write_text(path.read_text().replace(",2\r\n", ",3\r\n").replace(",2\n", ",3\n"))
-    assert "it is of schema 3: a newer rdbench wrote it" in read_records(path, {}).problems[0]
+    with pytest.raises(BenchError, match="line 2: it is of schema 3: a newer rdbench wrote it"):
+        read_records(path, {})
     with pytest.raises(BenchError, match="it is of schema 3: a newer rdbench wrote it"):
         load_records(path)
 
@@ -306,3 +311,38 @@ def test_extreme_numbers_come_back(tmp_path: Path) -> None:
     path.write_bytes(records_bytes("e", [cell(rate=1e-7, metrics=values)], []))
     (found,) = read_cells(path, {})
     assert (found.rate, found.metrics) == (1e-7, values)
+
+
+@pytest.mark.parametrize("name", ["key", "schema", "decode_options", "in_tables", "metric_fingerprints", "stream"])
+def test_a_column_that_was_taken_out_is_named(tmp_path: Path, name: str) -> None:
+    path = _records(tmp_path)
+    pd.read_csv(path, dtype=str).drop(columns=name).to_csv(path, index=False)
+    with pytest.raises(BenchError, match=f"it lacks the column {name}"):
+        read_records(path, {})
+
+
+def test_columns_of_other_programs_are_named_and_are_no_metrics(tmp_path: Path) -> None:
+    path = _records(tmp_path)
+    before = read_cells(path, {})
+    table = pd.read_csv(path, dtype=str, keep_default_na=False)
+    table["my note"] = "good"
+    table.to_csv(path)  # with a column of row numbers, which has no name
+    records = read_records(path, {})
+    assert records.cells == before
+    assert records.problems == []
+    assert records.foreign.endswith("not rdbench's, which are left out: one without a name, my note")
+    assert len(load_records(path)) == len(before)
+
+
+def test_a_file_of_which_no_row_can_be_read_is_refused(tmp_path: Path) -> None:
+    path = _records(tmp_path)
+    path.write_bytes(path.read_bytes().replace(b",30,", b",30 dB,"))
+    with pytest.raises(BenchError, match="none of its rows can be read, line 2: could not convert"):
+        read_records(path, {})
+
+
+def test_a_row_that_stands_there_twice_is_said_to_be_one(tmp_path: Path) -> None:
+    path = _records(tmp_path)
+    path.write_bytes(path.read_bytes() + path.read_bytes().split(b"\r\n")[1] + b"\r\n")
+    with pytest.raises(RecordsError, match=r"for 0\.png at rate \d+ twice: `rdbench run` or `rdbench merge`"):
+        load_records(path)
