@@ -48,6 +48,8 @@ _PRIVATE_DESCRIPTORS = 200
 """Where the host's own descriptors are, out of the way of what a codec opens and closes."""
 _SET_DEATH_SIGNAL, _SET_SUBREAPER = 1, 36
 _LONGEST_MESSAGE = 20_000
+_FILE_VARIABLE = "RDBENCH_CODEC_FILE"
+"""Environment variable for processes that the codec starts: the codec's own file."""
 _GRACE_S = 0.2
 """How long helpers of the host, such as the one that gives shared memory back, have to end by themselves."""
 
@@ -218,7 +220,7 @@ class Host:
                 answer, data = self._answers[header["call"]](header, payload)
                 packed = wire.pack(answer, data)
             except BaseException as error:  # SystemExit and KeyboardInterrupt too: they are the codec's
-                packed = wire.pack({"error": {**_facts(error), "stage": self._stage}})
+                packed = wire.pack({"error": {**_facts(error, self._stage), "stage": self._stage}})
                 del error
             if _pid() != self._pid:  # a child that the codec has forked, and that has come back here
                 _exit(0)
@@ -241,6 +243,8 @@ class Host:
         name, options = request["codec"], request["options"]
         # Relative paths in options mean what they mean where the run was started.
         _chdir(self._directory)
+        file = name.rpartition(":")[0]
+        os.environ[_FILE_VARIABLE] = os.path.realpath(file) if file.endswith(".py") else ""
         sys.dont_write_bytecode = not registry.is_shipped(name)
         self._stage = "import"
         cls = registry.codec_class(name)
@@ -318,12 +322,34 @@ class Host:
         return self._map
 
 
+class _CodecFile:
+    """Finds the module of a codec's file in processes that the codec starts by `multiprocessing`'s method "spawn".
+
+    These run this file as their main module, and look for functions of the codec by its module's name.
+    """
+
+    @staticmethod
+    def find_spec(name: str, *_: Any) -> Any:
+        """Return how the module is imported, None for every other one."""
+        file = os.environ.get(_FILE_VARIABLE)
+        if not file or not name.startswith("rdbench_codec_file_"):
+            return None
+        if "rdcodecs" not in sys.modules:
+            load_package()
+        from pathlib import Path
+
+        from rdcodecs import registry
+
+        spec = registry.file_spec(Path(file))
+        return spec if spec is not None and spec.name == name else None
+
+
 def _kind(value: Any) -> str:
     cls = type(value)
     return cls.__name__ if cls.__module__ == "builtins" else f"{cls.__module__}.{cls.__name__}"
 
 
-def _facts(error: BaseException) -> "dict[str, Any]":
+def _facts(error: BaseException, stage: str) -> "dict[str, Any]":
     """Return what is to be known of an exception, whatever its own methods do."""
     from rdcodecs import codec
 
@@ -335,7 +361,10 @@ def _facts(error: BaseException) -> "dict[str, Any]":
         message = f"[its message cannot be shown: {type(second).__name__}]"
     missing = getattr(error, "filename", None) if issubclass(kind, FileNotFoundError) else None
     if isinstance(missing, str) and not os.path.isabs(missing):
-        message += " (encode and decode run in a folder of their own: make paths absolute in __init__ or check)"
+        if stage in ("encode", "decode"):
+            message += " (encode and decode run in a folder of their own: make paths absolute in __init__ or check)"
+        else:
+            message += " (relative to the folder in which the run was started)"
     return {
         "type": str(type.__getattribute__(kind, "__name__")),
         "message": message,
@@ -354,5 +383,7 @@ def _place(error: BaseException) -> str:
     return f"{os.path.basename(step.tb_frame.f_code.co_filename)}:{step.tb_lineno}"
 
 
+if __name__ == "__mp_main__":
+    sys.meta_path.append(_CodecFile)
 if __name__ == "__main__":
     main()

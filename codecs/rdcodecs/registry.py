@@ -1,11 +1,13 @@
 """Find codecs by name: built in, from another package's entry points, or from a Python file."""
 
 import difflib
+import hashlib
 import importlib
 import importlib.util
 import inspect
+import os
 import sys
-from importlib.machinery import SourceFileLoader
+from importlib.machinery import ModuleSpec, SourceFileLoader
 from pathlib import Path
 from types import CodeType
 from typing import Any
@@ -89,6 +91,9 @@ def load_codec(name: str, **options: Any) -> Codec:
             have = ", ".join(known) or "none"
             hint = f"did you mean '{near[0]}'?" if near else f"its options: {have}"
             raise OptionError(f"codec '{name}' has no option '{option}': {hint}")
+    for option, default in known.items():
+        if default is inspect.Parameter.empty and option not in options:
+            raise OptionError(f"codec '{name}' needs a value for its option '{option}', which has no default")
     return cls(**options)
 
 
@@ -140,7 +145,7 @@ def _from_file(path: Path, attribute: str) -> Any:
     module_name = _module_name(path)
     module = sys.modules.get(module_name)
     if module is None:
-        spec = importlib.util.spec_from_file_location(module_name, path, loader=_SourceLoader(module_name, str(path)))
+        spec = file_spec(path)
         if spec is None or spec.loader is None:
             raise UnknownCodecError(f"'{given}' is not a Python file")
         module = importlib.util.module_from_spec(spec)
@@ -154,13 +159,23 @@ def _from_file(path: Path, attribute: str) -> Any:
             if not isinstance(error, Exception):
                 raise
             kind = UnknownCodecError if isinstance(error, SyntaxError) else CodecImportError
-            raise kind(f"'{given}' cannot be imported: {type(error).__name__}: {error}") from error
+            relative = isinstance(error, ImportError) and "relative import" in str(error)
+            hint = " (write `from module import ...` for a module beside the file)" if relative else ""
+            raise kind(f"'{given}' cannot be imported: {type(error).__name__}: {error}{hint}") from error
     return getattr(module, attribute, None)
+
+
+def file_spec(path: Path) -> ModuleSpec | None:
+    """Return how a codec's file, an absolute path, is imported."""
+    name = _module_name(path)
+    return importlib.util.spec_from_file_location(name, path, loader=_SourceLoader(name, str(path)))
 
 
 def _module_name(path: Path) -> str:
     # The full path names the module, so that two files called codec.py do not shadow each other.
-    return f"rdbench_codec_file_{abs(hash(str(path))):x}_{path.stem}"
+    # It is the same in every process: streams may hold pickles, which name modules.
+    digest = hashlib.sha256(os.fsencode(path)).hexdigest()
+    return f"rdbench_codec_file_{digest[:16]}_{path.stem}"
 
 
 def _checked(cls: Any, name: str) -> type[Codec]:

@@ -5,6 +5,7 @@ they lie in a file that both ends map into memory.
 """
 
 import json
+import math
 import os
 from typing import Any
 
@@ -71,6 +72,21 @@ class Incoming:
         del self._data[:size]
         self._header = None
         return header, payload
+
+
+def is_answer(header: Header) -> bool:
+    """Whether a header is what a host answers with: a codec that writes to every descriptor may have sent it."""
+    if "error" in header:
+        return isinstance(header["error"], dict)
+    seconds, shape = header.get("seconds", 0.0), header.get("shape", [])
+    return (
+        header.get("protocol") == PROTOCOL
+        and isinstance(seconds, int | float)
+        and math.isfinite(seconds)
+        and isinstance(shape, list)
+        and all(isinstance(side, int) for side in shape)
+        and isinstance(header.get("description", {}), dict)
+    )
 
 
 def receive(descriptor: int, incoming: Incoming) -> tuple[Header, bytes] | None:

@@ -227,3 +227,17 @@ def test_an_entry_point_to_no_codec_is_refused(install):
 def test_a_file_without_a_class_asks_for_it():
     with pytest.raises(UnknownCodecError, match=r"'mine\.py' is a file: name the class in it, 'mine\.py:Class'"):
         codec_class("mine.py")
+
+
+def test_an_option_without_a_default_is_asked_for(tmp_path):
+    path = tmp_path / "needy.py"
+    path.write_text(ADAPTER.replace("level=9", "model, level=9"))
+    with pytest.raises(OptionError, match="needs a value for its option 'model', which has no default"):
+        load_codec(f"{path}:Shift")
+
+
+def test_a_relative_import_of_a_file_says_what_to_write(tmp_path):
+    path = tmp_path / "mine.py"
+    path.write_text("from .other import thing\n")
+    with pytest.raises(UnknownCodecError, match=r"write `from module import \.\.\.` for a module beside the file"):
+        codec_class(f"{path}:Mine")

@@ -5,6 +5,7 @@ import fcntl
 import mmap
 import os
 import selectors
+import signal
 import subprocess
 import sys
 import tempfile
@@ -82,14 +83,17 @@ class HostProcess:
             os.set_blocking(each, False)
         self._watch = MemoryWatch(self._process.pid, memory) if memory is not None else None
         self._ended = False
-        self._queued = wire.pack(
-            {
-                "call": "start",
-                "sys_path": [os.path.abspath(path) for path in sys.path],
-                "directory": os.getcwd(),
-                "calls_in": str(calls_in) if private else os.getcwd(),
-                "temporary": str(temporary),
-            }
+        # An array, since what has been sent is taken from its front without copying the rest.
+        self._queued = bytearray(
+            wire.pack(
+                {
+                    "call": "start",
+                    "sys_path": [os.path.abspath(path) for path in sys.path],
+                    "directory": os.getcwd(),
+                    "calls_in": str(calls_in) if private else os.getcwd(),
+                    "temporary": str(temporary),
+                }
+            )
         )
         self._owed = 1
         """Answers that have not been read: the first is that of the start."""
@@ -104,11 +108,11 @@ class HostProcess:
         """Send as much of what is queued as the pipe takes."""
         while self._queued:
             try:
-                self._queued = self._queued[os.write(self._requests, self._queued) :]
+                del self._queued[: os.write(self._requests, self._queued)]
             except BlockingIOError:
                 return
             except BrokenPipeError:  # it is gone, as the next answer will say
-                self._queued = b""
+                self._queued.clear()
 
     def ask(
         self, header: Mapping[str, Any], payload: bytes = b"", *, deadline: float, limit_s: float
@@ -152,6 +156,8 @@ class HostProcess:
                 except wire.WireError as error:
                     raise self._crash(stage, f"it sent {error}") from error
                 if message is not None:
+                    if not wire.is_answer(message[0]):
+                        raise self._crash(stage, "it sent a line that is no answer")
                     return message
                 left = deadline - time.monotonic()
                 if left <= 0:
@@ -228,6 +234,7 @@ class HostProcess:
         """End the process with all that it has started; return its exit status, negative for a signal."""
         if not self._ended:
             self._ended = True
+            died = self._process.poll() is not None
             os.close(self._requests)
             with contextlib.suppress(OSError):
                 os.write(self._life, b"\0")  # said, since a fork of this process may hold the pipe open
@@ -237,6 +244,8 @@ class HostProcess:
             except subprocess.TimeoutExpired:
                 kill_tree(self._process.pid)
                 self._process.wait()
+            if died and self._process.returncode < 0:  # perhaps the keeper itself was killed, and has ended nothing
+                _kill_strays(self.folder)
             while self._read_output():
                 pass
             for each in (self._replies, self._output, self._pixels):
@@ -255,3 +264,12 @@ def _unnamed_file(folder: Path) -> int:
     descriptor, name = tempfile.mkstemp(dir=folder)
     os.unlink(name)
     return descriptor
+
+
+def _kill_strays(folder: Path) -> None:
+    """Kill the processes that have a host's temporary folder in their environment, as all have that it has started."""
+    mark = os.fsencode(f"TMPDIR={folder / 'tmp'}")
+    for each in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if mark in (each / "environ").read_bytes().split(b"\0"):
+                os.kill(int(each.name), signal.SIGKILL)

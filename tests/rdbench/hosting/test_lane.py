@@ -227,3 +227,85 @@ def test_idle_processes_are_few(lane: Lane, monkeypatch: pytest.MonkeyPatch) -> 
         assert streams.setdefault(level, data) == data
         assert decode(lane, wanted, data).shape == IMAGE.shape
         assert len(lane._hosts) <= 4
+
+
+def test_a_stream_may_hold_a_pickle_of_a_class_of_the_codecs_file(lane: Lane, tmp_path: Path) -> None:
+    codec = write(
+        tmp_path,
+        "    def encode(self, image, rate):\n"
+        "        import pickle\n        return pickle.dumps(Size(*image.shape[:2]))\n"
+        "    def decode(self, data, **_):\n        import pickle\n        size = pickle.loads(data)\n"
+        "        return np.full((*size, 3), 7, np.uint8)\n"
+        "from typing import NamedTuple\nclass Size(NamedTuple):\n    height: int\n    width: int\n",
+    )
+    wanted = configuration(codec)
+    assert (decode(lane, wanted, encode(lane, wanted)) == 7).all()
+
+
+def test_processes_that_a_codec_spawns_find_its_functions(lane: Lane, tmp_path: Path) -> None:
+    codec = write(
+        tmp_path,
+        "    def encode(self, image, rate):\n"
+        "        from concurrent.futures import ProcessPoolExecutor\n        from multiprocessing import get_context\n"
+        "        with ProcessPoolExecutor(1, get_context('spawn')) as pool:\n"
+        "            return pool.submit(double, 21).result().to_bytes(1, 'big')\n"
+        "def double(value):\n    return 2 * value\n",
+    )
+    assert encode(lane, configuration(codec)) == bytes([42])
+
+
+def test_a_large_stream_takes_no_longer_than_its_size_asks_for(lane: Lane, tmp_path: Path) -> None:
+    codec = write(
+        tmp_path,
+        "    def encode(self, image, rate):\n        return bytes(image.shape[0]) + bytes(150_000_000)\n"
+        f"    def decode(self, data, **_):\n        return np.full({IMAGE.shape}, len(data) % 251, np.uint8)\n",
+    )
+    wanted = configuration(codec, limit_s=30)
+    data = encode(lane, wanted)
+    assert (decode(lane, wanted, data) == len(data) % 251).all()
+
+
+@pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="no /proc here")
+def test_what_a_codec_has_started_ends_also_where_it_kills_its_keeper(lane: Lane, tmp_path: Path) -> None:
+    pid = tmp_path / "pid"
+    codec = write(
+        tmp_path,
+        "    def encode(self, image, rate):\n        import subprocess, time\n"
+        "        child = subprocess.Popen(['sleep', '600'], start_new_session=True)\n"
+        f"        Path({str(pid)!r}).write_text(str(child.pid))\n"
+        "        os.kill(os.getppid(), 9)\n        time.sleep(60)\n",
+    )
+    with pytest.raises(CodecFailureError, match="SIGKILL"):
+        encode(lane, configuration(codec))
+    left = int(pid.read_text())
+    deadline = time.monotonic() + 10
+    while psutil.pid_exists(left) and psutil.Process(left).status() != psutil.STATUS_ZOMBIE:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        '{"seconds": NaN, "bytes": 0, "protocol": 1}',
+        '{"error": 5, "bytes": 0}',
+        '{"bytes": 0}',
+        '{"shape": 1, "bytes": 0}',
+    ],
+)
+def test_a_line_that_no_host_sends_is_no_answer(line: str, lane: Lane, tmp_path: Path) -> None:
+    codec = write(
+        tmp_path,
+        f"    def encode(self, image, rate):\n        line = {line.encode() + chr(10).encode()!r}\n"
+        "        for descriptor in range(200, 203):\n            try:\n                os.write(descriptor, line)\n"
+        "            except OSError:\n                pass\n"
+        "        import time\n        time.sleep(60)\n",
+    )
+    with pytest.raises(CodecFailureError, match="it sent a line that is no answer"):
+        encode(lane, configuration(codec))
+
+
+def test_a_file_that_is_missing_in_init_is_said_to_be_missing_where_the_run_was_started(tmp_path: Path) -> None:
+    codec = write(tmp_path, "    def __init__(self):\n        open('weights.bin')\n")
+    with pytest.raises(Exception, match=r"weights.bin' \(relative to the folder in which the run was started\)"):
+        describe_codec(codec, {}, limit_s=60, complete=True)
