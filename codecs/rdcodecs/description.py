@@ -3,14 +3,15 @@
 import dataclasses
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from numbers import Real
 from pathlib import Path, PurePath
 from typing import Any
 
 import numpy as np
 
-from rdcodecs.codec import Codec, CodecError, RateSpec
+from rdcodecs.codec import Codec, CodecError, RateError, RateSpec
 from rdcodecs.identity import source_digest, source_files
 from rdcodecs.registry import is_shipped, option_defaults
 
@@ -74,15 +75,19 @@ def describe(codec_name: str, codec: Codec) -> CodecDescription:
         raise DescriptionError(f"its name must be a text, not {name!r}")
     if not isinstance(rate, RateSpec):
         raise DescriptionError(f"its rate must be a RateSpec, not {type(rate).__name__}")
-    if not all(isinstance(value, int | float) and not isinstance(value, bool) for value in rates):
+    if not isinstance(rates, Iterable) or not all(isinstance(each, Real) and type(each) is not bool for each in rates):
         raise DescriptionError(f"its default rates must be numbers, not {rates!r}")
+    try:
+        rates = tuple(rate.validate(each) for each in plain(list(rates), "default_rates"))
+    except RateError as error:
+        raise DescriptionError(f"its default rates do not fit its rate: {error}") from error
     if not isinstance(options, Mapping) or not all(isinstance(key, str) for key in options):
         raise DescriptionError("its decode options must be names with their defaults")
     return CodecDescription(
         codec=codec_name,
         name=name,
         rate=RateSpec(**{field.name: getattr(rate, field.name) for field in dataclasses.fields(RateSpec)}),
-        default_rates=tuple(rates),
+        default_rates=rates,
         decode_options=plain(dict(options), "a decode option's default"),
         wants_caption=bool(codec.wants_caption),
         costly=bool(codec.costly),

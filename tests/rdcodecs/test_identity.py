@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from rdcodecs.description import describe, full_fingerprint
@@ -164,6 +165,9 @@ def test_a_package_s_own_modules_count_where_the_package_is_installed(
         ("name", " ", "its name must be a text"),
         ("rate", (1, 2), "its rate must be a RateSpec"),
         ("default_rates", ("a",), "its default rates must be numbers"),
+        ("default_rates", (True,), "its default rates must be numbers"),
+        ("default_rates", None, "its default rates must be numbers, not None"),
+        ("default_rates", (50, 500), "its default rates do not fit its rate: quality 500 is out of range"),
         ("decode_options", ["steps"], "its decode options must be names"),
         ("decode_options", {"steps": object()}, "a decode option's default holds what cannot be written down"),
     ],
@@ -174,6 +178,11 @@ def test_what_a_codec_says_of_itself_is_checked(
     monkeypatch.setattr(codec_class("jpeg"), attribute, value)
     with pytest.raises(Exception, match=message):
         describe("jpeg", load_codec("jpeg"))
+
+
+def test_default_rates_may_be_numbers_of_numpy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(codec_class("jpeg"), "default_rates", tuple(np.arange(10, 40, 10)))
+    assert repr(describe("jpeg", load_codec("jpeg")).default_rates) == "(10, 20, 30)"
 
 
 def test_a_description_survives_json() -> None:
