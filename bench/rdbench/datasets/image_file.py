@@ -103,7 +103,9 @@ class ImageFile:
         return digest.hexdigest()
 
     def open(self) -> BufferedReader | BytesIO:
-        """Open the file's bytes."""
+        """Open the file's bytes. Raises `ImageError` where it is a pipe or a device, which may never answer."""
+        if self.path.exists() and not self.path.is_file():
+            raise ImageError("not a file")
         return self.path.open("rb")
 
     def finish(self, image: Image) -> Image:

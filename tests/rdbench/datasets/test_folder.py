@@ -132,3 +132,12 @@ def test_environment_variables_in_the_path(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.delenv("RDBENCH_DATA")
     with pytest.raises(DatasetError, match="needs the environment variable RDBENCH_DATA, which is not set"):
         open_dataset("folder:$RDBENCH_DATA/set")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with names here")
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.png")
+    (item,) = open_dataset(f"folder:{tmp_path}").items()
+    for read in (item.load, item.digest):
+        with pytest.raises(ImageError, match="not a file"):
+            read()
