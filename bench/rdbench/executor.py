@@ -9,6 +9,7 @@ import contextlib
 import multiprocessing
 import os
 import signal
+import sys
 import tempfile
 import threading
 from collections import OrderedDict, deque
@@ -199,12 +200,7 @@ class LaneExecutor(Executor):
             self._pids[lane] = pool.submit(os.getpid).result()
         except BrokenProcessPool:
             pool.shutdown(wait=True, cancel_futures=True)
-            self._start_error = WorkerStartError(
-                "a worker process runs this script from its start and would run the experiment again: put what is to "
-                'be done once, the call of run() too, under `if __name__ == "__main__":`'
-                if self._mark.exists()
-                else "worker processes cannot start: see the message above, or try `python -m rdbench doctor`"
-            )
+            self._start_error = WorkerStartError(_why_not_started(self._mark))
             raise self._start_error from None
         return pool
 
@@ -226,6 +222,22 @@ class LaneExecutor(Executor):
         pid = self._pids.pop(lane, None)
         if pid is not None:
             kill_tree(pid)
+
+
+def _why_not_started(mark: Path) -> str:
+    """Return one line on why worker processes cannot start; `mark` is the file that `leave_if_unguarded` makes."""
+    if mark.exists():
+        return (
+            "a worker process runs this script from its start and would run the experiment again: put what is to "
+            'be done once, the call of run() too, under `if __name__ == "__main__":`'
+        )
+    script = getattr(sys.modules["__main__"], "__file__", None)
+    if script is not None and not Path(script).is_file():
+        return (
+            f"worker processes must read this program's file, and there is none ('{script}'): save the program in a "
+            "file, or give run() an executor"
+        )
+    return "worker processes cannot start: see the message above, or try `python -m rdbench doctor`"
 
 
 def leave_if_unguarded() -> None:

@@ -124,3 +124,12 @@ def _assert_gone(pid: int) -> None:
         assert process.status() == psutil.STATUS_ZOMBIE or process.wait(10) is not None
     except psutil.NoSuchProcess:
         pass
+
+
+def test_a_program_from_standard_input_is_told_to_be_saved_in_a_file() -> None:
+    program = (
+        "from rdbench.executor import LaneExecutor\nfrom worker_functions import Work, do\n"
+        "with LaneExecutor(1) as pool:\n    print(pool.submit(do, Work('a')).exception())\n"
+    )
+    done = subprocess.run([sys.executable], input=program, capture_output=True, text=True, timeout=60)
+    assert "there is none ('<stdin>'): save the program in a file" in done.stdout
