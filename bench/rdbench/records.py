@@ -65,7 +65,8 @@ def load_records(path: Path | str) -> pd.DataFrame:
             dtype=dict.fromkeys(_AS_TEXT, "str"),
         )
     except FileNotFoundError as error:
-        raise RecordsError(f"'{file}' does not exist: run the experiment first") from error
+        what = "run the experiment first, or again if its run was killed"
+        raise RecordsError(f"'{file}' does not exist: {what}") from error
     except pd.errors.EmptyDataError as error:
         raise RecordsError(f"'{file}' is empty: run the experiment again") from error
     except (pd.errors.ParserError, UnicodeDecodeError) as error:
