@@ -85,7 +85,7 @@ def _prepare(root: Path) -> _Place:
     (root / "e.yaml").write_text(yaml.safe_dump(experiment))
     place = _Place(root, {}, 0.0)
     start = time.monotonic()
-    subprocess.run(place.command(root / "undisturbed"), check=True, capture_output=True)
+    subprocess.run(place.command(root / "undisturbed"), check=True, capture_output=True, env=_environment())
     place.wall_s = time.monotonic() - start
     place.expected = _results(root / "undisturbed")
     if len(place.expected) != _CELLS:
@@ -108,7 +108,9 @@ def _killed(place: _Place, count: int, random: Random) -> Figures:
             at_tables += tables
             found += [f"{number.name}, {share:.2f}, tables {tables}: {line}" for line in
                       _kill_one(place, out, number, share, tables)]  # fmt: skip
-        last = subprocess.run(place.command(out), capture_output=True, text=True, timeout=_DEADLINE_S, check=False)
+        last = subprocess.run(
+            place.command(out), capture_output=True, text=True, timeout=_DEADLINE_S, check=False, env=_environment()
+        )
         if last.returncode:
             found.append(f"resumed: status {last.returncode}: {last.stderr[-300:]}")
         else:
@@ -177,12 +179,18 @@ def _together(place: _Place, count: int, random: Random) -> Figures:
     return Figures("several runs in one folder", count, count - len(failures), failures)
 
 
+def _environment() -> dict[str, str]:
+    """Return an environment in which a run finds the codec's base class, as this process does."""
+    return os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+
+
 @contextlib.contextmanager
 def _started(place: _Place, out: Path) -> Iterator["subprocess.Popen[str]"]:
     process = subprocess.Popen(
         place.command(out),
         stderr=subprocess.PIPE,
         text=True,
+        env=_environment(),
         # What runs in the background ignores Ctrl-C, and children inherit that.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )

@@ -131,5 +131,6 @@ def test_a_program_from_standard_input_is_told_to_be_saved_in_a_file() -> None:
         "from rdbench.executor import LaneExecutor\nfrom worker_functions import Work, do\n"
         "with LaneExecutor(1) as pool:\n    print(pool.submit(do, Work('a')).exception())\n"
     )
-    done = subprocess.run([sys.executable], input=program, capture_output=True, text=True, timeout=60)
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run([sys.executable], input=program, capture_output=True, text=True, timeout=60, env=environment)
     assert "there is none ('<stdin>'): save the program in a file" in done.stdout

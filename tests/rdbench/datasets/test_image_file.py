@@ -449,7 +449,7 @@ def test_a_file_that_is_no_image(tmp_path: Path) -> None:
 
 def test_a_missing_file_and_a_folder(tmp_path: Path) -> None:
     assert reason(tmp_path / "a.png") == "no such file"
-    assert reason(tmp_path) == "Is a directory"
+    assert reason(tmp_path) == "not a file"
 
 
 def test_a_decompression_bomb(tmp_path: Path) -> None:
