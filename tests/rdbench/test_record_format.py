@@ -22,7 +22,7 @@ from rdbench.records import RecordsError, curve_names, load_records, metric_colu
 from rdbench.text import cell_text, read_cell_text
 
 RESULTS = Path(__file__).parents[2] / "results"
-COMMITTED = sorted(path.parent.name for path in RESULTS.glob("*/records.csv"))
+COMMITTED = ("aigc", "independent", "kodak")
 
 # Any text but what JSON cannot tell from one character: a high surrogate with a low one behind it.
 SIGNS = st.sampled_from([*"=+-@'\"\\,;\n\r\t\0\x1b\x7f\x85\u2028é", "\udcff", "\ufeff", "'="])
