@@ -103,7 +103,8 @@ class Comparison:
     def worst(self, count: int) -> list[tuple[str, float]]:
         """Return the images for which `new` needs most bits, with their BD-rate, the worst first."""
         known = [(image, value) for image, value in self.by_image.items() if not np.isnan(value)]
-        return sorted(known, key=lambda pair: -pair[1])[:count]
+        # Rounded, so that the order of equal images does not hang on the last bit.
+        return sorted(known, key=lambda pair: -round(pair[1], 6))[:count]
 
 
 def compare(
